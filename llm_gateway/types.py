@@ -3,9 +3,13 @@
 Money is an integer of nano-dollars, time a float of seconds unless the name says otherwise.
 """
 
+from collections.abc import Mapping
+from datetime import date
 from typing import Any, Literal
 
 from msgspec import Struct
+
+from tenants.types import RateRule
 
 # --- what was used -------------------------------------------------------------------------
 
@@ -323,3 +327,184 @@ class Facts(Struct, kw_only=True):
     output_bytes: int = 0
     error: Exception | None = None
     skipped: int = 0  # malformed frames passed over
+
+
+# --- configuration, as the snapshot holds it ---------------------------------------------------
+
+StrategyName = Literal[
+    "fallback",
+    "cheapest",
+    "fastest",
+    "best_quality",
+    "weighted",
+    "round_robin",
+    "least_busy",
+    "race",
+]
+RetryStrategy = Literal["exponential", "linear", "fibonacci", "adaptive"]
+
+
+class Timeouts(Struct, frozen=True, kw_only=True):
+    """Seconds, as faults.md §3 defines them."""
+
+    connect: float = 2.0
+    first_token: float = 60.0
+    idle: float = 30.0
+    total: float = 600.0
+
+
+class RetryPolicy(Struct, frozen=True, kw_only=True):
+    """Waits before a repeat on the same target; delays in seconds, `max_attempts` counts all."""
+
+    strategy: RetryStrategy = "exponential"
+    max_attempts: int = 3
+    initial_delay: float = 0.5
+    max_delay: float = 20.0
+    base: float = 2.0
+    jitter: float = 0.25
+
+
+class BreakerSettings(Struct, frozen=True, kw_only=True):
+    """When a circuit opens and how it comes back; times in seconds."""
+
+    failure_threshold: int = 5
+    recovery_timeout: float = 5.0
+    max_recovery_timeout: float = 60.0
+    success_threshold: int = 2
+    adaptive: bool = False
+
+
+class Tier(Struct, frozen=True, kw_only=True):
+    """Prices of a whole request whose input, cached tokens included, exceeds the bound.
+
+    None keeps the price's own line.
+    """
+
+    above_input_tokens: int
+    input: int | None = None
+    output: int | None = None
+    cache_read: int | None = None
+    cache_write: int | None = None
+    cache_write_1h: int | None = None
+    reasoning: int | None = None
+
+
+class Price(Struct, frozen=True, kw_only=True):
+    """One immutable, dated version of a model's prices.
+
+    Nano-dollars per million tokens, `request` nano-dollars per request; None is unknown, 0 is free.
+    """
+
+    id: int
+    input: int | None = None
+    output: int | None = None
+    cache_read: int | None = None
+    cache_write: int | None = None
+    cache_write_1h: int | None = None
+    reasoning: int | None = None
+    request: int | None = None
+    tiers: tuple[Tier, ...] = ()
+    valid_from: date = date.min
+    source: str = ""
+
+
+class KeyConfig(Struct, frozen=True, kw_only=True):
+    """A provider key without its secret; the snapshot keeps that apart, by id."""
+
+    id: int
+    name: str
+    weight: int = 1
+
+
+class ProviderConfig(Struct, frozen=True, kw_only=True):
+    """Who answers. `adapters` maps an operation (chat, embeddings, ...) to an adapter's name.
+
+    `tenant_id` None is everybody's; else only that tenant is served by it.
+    """
+
+    id: int
+    name: str
+    kind: str
+    base_url: str
+    adapters: Mapping[str, str]
+    tenant_id: int | None = None
+    allow_private_network: bool = False
+    keys: tuple[KeyConfig, ...] = ()
+    timeouts: Timeouts = Timeouts()
+    max_concurrent_requests: int = 100
+    retry: RetryPolicy | None = None
+    breaker: BreakerSettings = BreakerSettings()
+    quirks: Quirks = Quirks()
+    options: Mapping[str, Any] = {}
+
+
+class Deployment(Struct, frozen=True, kw_only=True):
+    """A model at a provider, under a public name that several may share.
+
+    `capabilities` None is unknown: taken to be whatever the provider's adapters can do.
+    """
+
+    id: int
+    name: str
+    provider: ProviderConfig
+    upstream_name: str
+    context_window: int | None = None
+    max_output_tokens: int | None = None
+    capabilities: frozenset[str] | None = None
+    quality: int | None = None
+    weight: int = 1
+    prices: tuple[Price, ...] = ()
+    rates: RateRule | None = None
+
+
+class When(Struct, frozen=True, kw_only=True):
+    """Conditions of a route or one target; all that are given must hold."""
+
+    max_input_tokens: int | None = None
+    tags: Mapping[str, str] = {}
+    budget_used_below: float | None = None
+
+
+class RouteTarget(Struct, frozen=True, kw_only=True):
+    """One line of a route: a public model name, with every deployment that carries it."""
+
+    model: str
+    weight: int = 1
+    when: When | None = None
+
+
+class RouteConfig(Struct, frozen=True, kw_only=True):
+    name: str
+    strategy: StrategyName = "fallback"
+    targets: tuple[RouteTarget, ...] = ()
+    when: When | None = None
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    fallback_routes: tuple[str, ...] = ()
+    log_payloads: Literal["none", "redacted", "full"] = "none"
+    drain_seconds: float = 120.0
+
+
+class Configuration(Struct, frozen=True, kw_only=True):
+    """What can be called: `models` maps a public name to its deployments."""
+
+    models: Mapping[str, tuple[Deployment, ...]] = {}
+    routes: Mapping[str, RouteConfig] = {}
+    settings: Settings = Settings()
+
+
+class Target(Struct, frozen=True, kw_only=True):
+    """A deployment chosen for one attempt, and the key it is called with (None: needs no key).
+
+    `weight` is its share among the targets of equal `rank`; `rank` its line in the route.
+    """
+
+    deployment: Deployment
+    key: KeyConfig | None = None
+    rank: int = 0
+    weight: float = 1.0
+
+    @property
+    def name(self) -> str:
+        return f"{self.deployment.provider.name}/{self.deployment.name}"
