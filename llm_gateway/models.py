@@ -1,0 +1,231 @@
+"""Keep providers, their keys, models, prices and routes, and the log of requests."""
+
+from django.core.validators import MaxValueValidator
+from django.db import models
+from typing_extensions import override
+
+from tenants.fields import NanoUsdField
+from tenants.models import ApiKey, Configuration, Managed, Tenant, name_field
+
+
+class Provider(Managed):
+    """Who answers: a row of the catalogue at an address. With `tenant`: that tenant's own."""
+
+    tenant = models.ForeignKey(
+        Tenant, models.CASCADE, null=True, blank=True, related_name="providers"
+    )
+    name = name_field()
+    kind = models.CharField(max_length=32, help_text="A row of the provider catalogue.")
+    base_url = models.CharField(
+        max_length=500, blank=True, help_text="Empty: the catalogue's. A new origin wipes the keys."
+    )
+    allow_private_network = models.BooleanField(
+        default=False, help_text="Off refuses loopback, private and link-local addresses."
+    )
+    enabled = models.BooleanField(default=True)
+    timeouts = models.JSONField(
+        default=dict, blank=True, help_text="Seconds: connect, first_token, idle, total."
+    )
+    max_concurrent_requests = models.PositiveIntegerField(default=100)
+    retry = models.JSONField(default=dict, blank=True)
+    circuit_breaker = models.JSONField(default=dict, blank=True)
+    options = models.JSONField(default=dict, blank=True, help_text="Of the mock provider.")
+
+    class Meta:
+        ordering = ("name",)
+        constraints = [
+            models.UniqueConstraint(
+                fields=("name",), condition=models.Q(tenant=None), name="provider_name"
+            ),
+            models.UniqueConstraint(fields=("tenant", "name"), name="provider_of_tenant"),
+        ]
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.tenant}/{self.name}" if self.tenant_id else self.name
+
+
+class ProviderKey(Managed):
+    """A provider's secret, sealed and bound to tenant, row and origin (`llm_gateway.vault`)."""
+
+    provider = models.ForeignKey(Provider, models.CASCADE, related_name="keys")
+    name = name_field(default="main")
+    sealed = models.BinaryField(null=True, editable=False)
+    origin = models.CharField(max_length=300, blank=True, editable=False)
+    last_four = models.CharField(max_length=4, blank=True, editable=False)
+    fingerprint = models.CharField(max_length=12, blank=True, editable=False)
+    weight = models.PositiveIntegerField(default=1)
+    enabled = models.BooleanField(default=True)
+
+    class Meta:
+        ordering = ("provider", "name")
+        constraints = [models.UniqueConstraint(fields=("provider", "name"), name="provider_key")]
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.provider}/{self.name} …{self.last_four}"
+
+
+class Model(Managed):
+    """A model at a provider under a public name: a deployment. Several may share a name.
+
+    What is empty comes from the model catalogue.
+    """
+
+    provider = models.ForeignKey(Provider, models.CASCADE, related_name="models")
+    name = name_field(db_index=True)
+    upstream_name = models.CharField(max_length=256, blank=True, help_text="Empty: the name.")
+    context_window = models.PositiveIntegerField(null=True, blank=True)
+    max_output_tokens = models.PositiveIntegerField(null=True, blank=True)
+    capabilities = models.JSONField(null=True, blank=True)
+    quality = models.PositiveSmallIntegerField(
+        null=True, blank=True, validators=[MaxValueValidator(100)]
+    )
+    weight = models.PositiveIntegerField(default=1)
+    rate_limits = models.JSONField(default=dict, blank=True)
+    enabled = models.BooleanField(default=True)
+
+    class Meta:
+        ordering = ("name", "provider")
+        constraints = [
+            models.UniqueConstraint(fields=("provider", "name", "upstream_name"), name="deployment")
+        ]
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.name} at {self.provider}"
+
+
+class Price(Configuration):
+    """One dated version of a model's prices, in nano-dollars per million tokens; never changed."""
+
+    model = models.ForeignKey(Model, models.CASCADE, related_name="prices")
+    valid_from = models.DateField()
+    input = NanoUsdField("input, USD per million", null=True, blank=True)
+    output = NanoUsdField("output", null=True, blank=True)
+    cache_read = NanoUsdField(null=True, blank=True)
+    cache_write = NanoUsdField("cache write, 5 minutes", null=True, blank=True)
+    cache_write_1h = NanoUsdField("cache write, 1 hour", null=True, blank=True)
+    reasoning = NanoUsdField(null=True, blank=True, help_text="Empty: as output.")
+    request = NanoUsdField("per request, USD", null=True, blank=True)
+    tiers = models.JSONField(default=list, blank=True)
+    source = models.CharField(max_length=128, default="console")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ("model", "-valid_from", "-id")
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.model} from {self.valid_from}"
+
+
+class Route(Managed):
+    """A name clients may call, over several models."""
+
+    class Strategy(models.TextChoices):
+        FALLBACK = "fallback"
+        CHEAPEST = "cheapest"
+        FASTEST = "fastest"
+        BEST_QUALITY = "best_quality"
+        WEIGHTED = "weighted"
+        ROUND_ROBIN = "round_robin"
+        LEAST_BUSY = "least_busy"
+        RACE = "race"
+
+    name = name_field(unique=True)
+    strategy = models.CharField(max_length=16, choices=Strategy, default=Strategy.FALLBACK)
+    when = models.JSONField(default=dict, blank=True)
+    enabled = models.BooleanField(default=True)
+
+    class Meta:
+        ordering = ("name",)
+
+    @override
+    def __str__(self) -> str:
+        return self.name
+
+
+class RouteTarget(Configuration):
+    """A model name on a route, in order."""
+
+    route = models.ForeignKey(Route, models.CASCADE, related_name="targets")
+    position = models.PositiveSmallIntegerField(default=0)
+    model = models.CharField(max_length=128, help_text="The public name of a model.")
+    weight = models.PositiveIntegerField(default=1)
+    when = models.JSONField(default=dict, blank=True)
+
+    class Meta:
+        ordering = ("route", "position", "id")
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.route} → {self.model}"
+
+
+class GatewaySettings(Configuration):
+    """The `settings` section of the configuration: one row."""
+
+    fallback_routes = models.JSONField(default=list, blank=True)
+    log_payloads = models.CharField(
+        max_length=8, choices=Tenant.Payloads, default=Tenant.Payloads.NONE
+    )
+    drain_seconds = models.PositiveIntegerField(default=120)
+
+    class Meta:
+        verbose_name_plural = "gateway settings"
+
+    @override
+    def __str__(self) -> str:
+        return "Settings"
+
+
+class RequestLog(models.Model):
+    """One client request as it ended. Written in batches behind the answer; names are copied in."""
+
+    id = models.UUIDField(primary_key=True, editable=False)
+    created_at = models.DateTimeField(db_index=True)
+    tenant = models.ForeignKey(
+        Tenant, models.DO_NOTHING, null=True, db_constraint=False, related_name="+"
+    )
+    api_key = models.ForeignKey(
+        ApiKey, models.DO_NOTHING, null=True, db_constraint=False, db_index=False, related_name="+"
+    )
+    project_id = models.BigIntegerField(null=True)
+    tenant_name = models.CharField(max_length=128)
+    project_name = models.CharField(max_length=128, blank=True)
+    key_name = models.CharField(max_length=128, blank=True)
+    endpoint = models.CharField(max_length=64)
+    dialect = models.CharField(max_length=32)
+    requested_model = models.CharField(max_length=128)
+    model = models.CharField(max_length=128, blank=True)
+    provider = models.CharField(max_length=128, blank=True)
+    stream = models.BooleanField()
+    status = models.PositiveSmallIntegerField()
+    outcome = models.CharField(max_length=16)  # ok, refused, failed, cancelled
+    code = models.CharField(max_length=32, blank=True)
+    error = models.CharField(max_length=500, blank=True)
+    finish_reason = models.CharField(max_length=32, blank=True)
+    end_user = models.CharField(max_length=256, blank=True)
+    tags = models.JSONField(default=dict)
+    input_tokens = models.BigIntegerField(default=0)
+    output_tokens = models.BigIntegerField(default=0)
+    cached_tokens = models.BigIntegerField(default=0)
+    reasoning_tokens = models.BigIntegerField(default=0)
+    estimated = models.BooleanField(default=False)
+    cost_nano = models.BigIntegerField(default=0)
+    lines = models.JSONField(default=list)
+    cache = models.CharField(max_length=12, default="off")
+    duration_ms = models.FloatField(default=0)
+    first_token_ms = models.FloatField(null=True)
+    attempt_count = models.PositiveSmallIntegerField(default=0)
+    decision = models.JSONField(default=dict)  # limits, candidates, attempts
+    payload = models.BinaryField(null=True)
+
+    class Meta:
+        ordering = ("-id",)
+        indexes = [models.Index(fields=("tenant", "-id"), name="request_of_tenant")]
+
+    @override
+    def __str__(self) -> str:
+        return str(self.pk)

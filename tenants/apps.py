@@ -1,0 +1,8 @@
+"""Tenants: who may call, with which key, for how much."""
+
+from django.apps import AppConfig
+
+
+class TenantsConfig(AppConfig):
+    name = "tenants"
+    default_auto_field = "django.db.models.BigAutoField"

@@ -1,0 +1,48 @@
+"""Model fields for money: an integer of nano-dollars inside, US dollars in forms."""
+
+from typing import Any
+
+from django import forms
+from django.core.exceptions import ValidationError
+from django.db import models
+from typing_extensions import override
+
+from tenants.types import parse_usd, short_usd
+
+
+class UsdFormField(forms.CharField):
+    """Reads '2.50' as nano-dollars and shows it so again."""
+
+    @override
+    def prepare_value(self, value: Any) -> Any:
+        return short_usd(value) if isinstance(value, int) else value
+
+    @override
+    def to_python(self, value: Any) -> Any:
+        text = super().to_python(value)
+        if text in self.empty_values:
+            return None
+        try:
+            return parse_usd(text)
+        except ValueError as error:
+            raise ValidationError(str(error)) from None
+
+    @override
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        try:
+            return bool(self.to_python(data) != initial)
+        except ValidationError:
+            return True
+
+
+class NanoUsdField(models.BigIntegerField):  # type: ignore[type-arg] # generic only in the stubs
+    """Nano-dollars in a bigint column; a decimal string in forms."""
+
+    @override
+    def formfield(self, **kwargs: Any) -> Any:
+        field = {
+            "required": not self.blank,
+            "label": self.verbose_name,
+            "help_text": self.help_text,
+        }
+        return UsdFormField(**{**field, "initial": self.default if self.has_default() else None})

@@ -1,0 +1,115 @@
+"""Values of the tenancy side: who calls, what money is, what a limit said."""
+
+import re
+from datetime import datetime
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+from msgspec import Struct
+
+NANO = 1_000_000_000
+MAX_NANO = 2**63 - 1
+
+_DECIMAL = re.compile(r"(0|[1-9]\d{0,9})(\.\d{1,9})?")
+
+
+def usd(nano: int) -> str:
+    """Return nano-dollars as a decimal string in US dollars with nine digits: '0.001100000'."""
+    sign = "-" if nano < 0 else ""
+    whole, part = divmod(abs(nano), NANO)
+    return f"{sign}{whole}.{part:09d}"
+
+
+def short_usd(nano: int) -> str:
+    """Return the shortest string that `parse_usd` reads back as `nano`: '100.00', '0.0011'."""
+    whole, part = usd(nano).split(".")
+    return f"{whole}.{part.rstrip('0').ljust(2, '0')}"
+
+
+def parse_usd(value: object) -> int:
+    """Return nano-dollars of a decimal string or an integer number of US dollars.
+
+    Raises ValueError, saying why, for anything else: floats, signs, exponents, NaN, more than nine
+    decimals or ten digits before the point. Money is parsed, never compared into shape.
+    """
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    if not isinstance(value, str):
+        raise ValueError(f'{value!r} is not a decimal string such as "2.50"')  # noqa: TRY004 - one error for every bad amount
+    if not _DECIMAL.fullmatch(value):
+        raise ValueError(f'{value!r} is not an amount in US dollars such as "2.50"')
+    whole, _, part = value.partition(".")
+    nano = int(whole) * NANO + int(part.ljust(9, "0") or 0)
+    if nano > MAX_NANO:
+        raise ValueError(f"{value!r} is more than can be kept")
+    return nano
+
+
+Period = Literal["hour", "day", "week", "month", "quarter", "year", "total"]
+Scope = Literal["tenant", "project", "api_key", "user", "end_user", "tag", "run"]
+
+
+class BudgetRule(Struct, frozen=True, kw_only=True):
+    """One budget that binds a caller. `owner` is the tenant, project or api key that holds it.
+
+    `per` is '' for one bucket a period, else end_user, run or tag.NAME: a bucket for each.
+    `limit_nano` None means it only counts.
+    """
+
+    id: int
+    name: str
+    scope: str
+    owner_id: int
+    period: Period
+    zone: str
+    limit_nano: int | None
+    hard: bool
+    mode: Literal["strict", "clamp"]
+    model: str | None = None
+    per: str = ""
+
+
+class RateRule(Struct, frozen=True, kw_only=True):
+    """Rates of one owner; None is no limit. `scope` is tenant, project, api_key or model."""
+
+    scope: str
+    owner_id: int
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    concurrency: int | None = None
+
+
+class Caller(Struct, frozen=True, kw_only=True):
+    """Who calls: the credential's tenant, project and key, with everything that binds them.
+
+    `models` is what the key may call: None is everything, else an allow list already intersected
+    over tenant and key.
+    """
+
+    tenant_id: int
+    tenant: str
+    key_id: int
+    key: str
+    key_public_id: str
+    project_id: int | None = None
+    project: str | None = None
+    scopes: frozenset[str] = frozenset({"inference", "usage"})
+    models: frozenset[str] | None = None
+    budgets: tuple[BudgetRule, ...] = ()
+    rates: tuple[RateRule, ...] = ()
+    log_payloads: Literal["none", "redacted", "full"] = "none"
+    time_zone: str = "UTC"
+    expires_at: float | None = None  # Unix seconds
+    max_output_tokens: int = 8192  # sent upstream under a hard budget when the caller set none
+    max_seconds: float | None = None
+
+    @property
+    def zone(self) -> ZoneInfo:
+        return ZoneInfo(self.time_zone)
+
+
+class Span(Struct, frozen=True):
+    """A period: half-open, in UTC; `end` None is for ever."""
+
+    start: datetime
+    end: datetime | None
