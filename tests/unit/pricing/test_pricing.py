@@ -1,0 +1,236 @@
+"""Prices become money exactly, and a bound is never below what it bounds."""
+
+from datetime import date
+from decimal import ROUND_HALF_EVEN, Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llm_gateway.pricing import (
+    ITEM_TOKENS,
+    PER,
+    UnpricedError,
+    bound,
+    cost,
+    input_bound,
+    is_free,
+    price_at,
+)
+from llm_gateway.types import Price, Tier, Usage
+
+COUNTS = st.integers(0, 2**53)
+LINES = st.integers(0, 10**13)
+LINE_NAMES = ("input", "output", "cache_read", "cache_write", "cache_write_1h", "reasoning")
+
+
+@st.composite
+def usages(draw: st.DrawFn, most: st.SearchStrategy[int] = COUNTS) -> Usage:
+    read, write, write_1h, fresh = (draw(most) for _ in range(4))
+    output = draw(most)
+    return Usage(
+        input=read + write + write_1h + fresh,
+        output=output,
+        cache_read=read,
+        cache_write=write,
+        cache_write_1h=write_1h,
+        reasoning=draw(st.integers(0, output)),
+    )
+
+
+@st.composite
+def prices(draw: st.DrawFn) -> Price:
+    optional = st.none() | LINES
+    lines: dict[str, Any] = dict.fromkeys(LINE_NAMES, optional)
+    tiers = st.builds(Tier, above_input_tokens=st.integers(0, 1000), **lines)
+    others: dict[str, Any] = {name: draw(optional) for name in LINE_NAMES[2:]}
+    return Price(
+        id=1,
+        input=draw(LINES),
+        output=draw(LINES),
+        request=draw(optional),
+        tiers=tuple(draw(st.lists(tiers, max_size=3))),
+        **others,
+    )
+
+
+def priced(**lines: Any) -> Price:
+    return Price(id=1, **lines)
+
+
+def test_a_plain_answer_costs_input_and_output() -> None:
+    price = priced(input=2_500_000_000, output=10_000_000_000)
+    answer = cost(Usage(input=1000, output=100), price)
+    assert answer.total_nano == 2_500_000 + 1_000_000
+    assert [(line.unit, line.units, line.amount_nano) for line in answer.lines] == [
+        ("input_token", 1000, 2_500_000),
+        ("output_token", 100, 1_000_000),
+    ]
+
+
+def test_cached_tokens_are_taken_out_of_the_fresh_input() -> None:
+    price = priced(input=10 * PER, output=0, cache_read=1 * PER, cache_write=12 * PER)
+    used = Usage(input=100, cache_read=60, cache_write=30)
+    assert cost(used, price).total_nano == 10 * 10 + 60 * 1 + 30 * 12
+
+
+def test_cache_lines_without_a_price_cost_what_fresh_input_costs() -> None:
+    used = Usage(input=100, cache_read=60, cache_write=30, cache_write_1h=10)
+    assert cost(used, priced(input=10 * PER, output=0)).total_nano == 1000
+
+
+def test_a_one_hour_write_without_a_price_costs_the_dearer_of_short_write_and_input() -> None:
+    used = Usage(input=10, cache_write_1h=10)
+    assert cost(used, priced(input=10 * PER, cache_write=12 * PER)).total_nano == 120
+    assert cost(used, priced(input=10 * PER, cache_write=0)).total_nano == 100
+
+
+def test_reasoning_is_billed_once() -> None:
+    used = Usage(output=100, reasoning=40)
+    assert cost(used, priced(output=2 * PER)).total_nano == 200
+    assert cost(used, priced(output=2 * PER, reasoning=3 * PER)).total_nano == 60 * 2 + 40 * 3
+
+
+def test_a_tier_holds_for_the_whole_request_only_above_its_bound() -> None:
+    tier = Tier(above_input_tokens=100, input=2 * PER)
+    price = priced(input=PER, output=5 * PER, tiers=(tier,))
+    assert cost(Usage(input=100, output=1), price).total_nano == 105
+    assert cost(Usage(input=101, cache_read=101, output=1), price).total_nano == 207
+
+
+def test_the_highest_tier_reached_wins_in_any_order() -> None:
+    low, high = (Tier(above_input_tokens=n, input=n * PER) for n in (10, 20))
+    for tiers in ((low, high), (high, low)):
+        price = priced(input=PER, output=0, tiers=tiers)
+        assert cost(Usage(input=15), price).total_nano == 150
+        assert cost(Usage(input=25), price).total_nano == 500
+
+
+def test_a_request_fee_is_a_line_of_its_own() -> None:
+    answer = cost(Usage(), priced(input=0, output=0, request=7))
+    assert [(line.unit, line.units, line.per) for line in answer.lines] == [("request", 1, 1)]
+    assert answer.total_nano == 7
+
+
+@pytest.mark.parametrize(
+    ("used", "unit"),
+    [
+        (Usage(input=1), "input_token"),
+        (Usage(output=1), "output_token"),
+        (Usage(input=1, cache_read=1), "cache_read_token"),
+        (Usage(output=1, reasoning=1), "output_token"),
+    ],
+)
+def test_usage_without_a_price_is_named_and_never_free(used: Usage, unit: str) -> None:
+    with pytest.raises(UnpricedError, match=unit):
+        cost(used, priced())
+
+
+def test_a_bound_without_a_price_is_named() -> None:
+    with pytest.raises(UnpricedError, match="output_token"):
+        bound(priced(input=1), input_tokens=1, output_tokens=1)
+    assert bound(priced(input=PER), input_tokens=3, output_tokens=0) == 3
+
+
+@pytest.mark.parametrize(
+    ("units", "amount"), [(1, 0), (2, 1), (3, 2), (5, 2), (7, 4), (499_999, 250_000)]
+)
+def test_lines_round_half_to_even(units: int, amount: int) -> None:
+    assert cost(Usage(input=units), priced(input=PER // 2)).total_nano == amount
+
+
+def test_a_bound_of_whole_prices_is_exact() -> None:
+    price = priced(input=2_500_000_000, output=10_000_000_000, cache_read=1_250_000_000)
+    assert bound(price, input_tokens=100, output_tokens=50) == 100 * 2500 + 50 * 10_000
+
+
+def test_a_bound_takes_only_tiers_that_can_be_reached() -> None:
+    tier = Tier(above_input_tokens=100, input=9 * PER)
+    price = priced(input=PER, output=0, tiers=(tier,))
+    assert bound(price, input_tokens=100, output_tokens=0) == 100
+    assert bound(price, input_tokens=101, output_tokens=0) == 909
+
+
+@given(used=usages(), price=prices())
+def test_the_total_is_the_sum_of_exactly_rounded_lines(used: Usage, price: Price) -> None:
+    answer = cost(used, price)
+    assert answer.total_nano == sum(line.amount_nano for line in answer.lines)
+    for line in answer.lines:
+        exact = Decimal(line.units * line.price_nano) / line.per
+        assert line.amount_nano == int(exact.quantize(Decimal(1), ROUND_HALF_EVEN))
+
+
+@given(used=usages(), price=prices())
+def test_every_token_is_billed_exactly_once(used: Usage, price: Price) -> None:
+    tokens = sum(line.units for line in cost(used, price).lines if line.unit != "request")
+    assert tokens == used.input + used.output
+
+
+@given(
+    used=usages(st.integers(0, 2000)),
+    price=prices(),
+    more_in=st.integers(0, 500),
+    more_out=st.integers(0, 500),
+)
+def test_a_bound_is_never_below_the_cost(
+    used: Usage, price: Price, more_in: int, more_out: int
+) -> None:
+    most = bound(price, input_tokens=used.input + more_in, output_tokens=used.output + more_out)
+    assert cost(used, price).total_nano <= most
+
+
+@given(price=prices(), tokens=st.integers(0, 3000), more=st.integers(0, 3000))
+def test_a_bound_grows_with_what_it_bounds(price: Price, tokens: int, more: int) -> None:
+    least = bound(price, input_tokens=tokens, output_tokens=tokens)
+    assert least <= bound(price, input_tokens=tokens + more, output_tokens=tokens)
+    assert least <= bound(price, input_tokens=tokens, output_tokens=tokens + more)
+
+
+@given(price=prices(), used=usages(), more=st.integers(0, 10**6))
+def test_more_output_never_costs_less(price: Price, used: Usage, more: int) -> None:
+    longer = Usage(
+        input=used.input,
+        output=used.output + more,
+        cache_read=used.cache_read,
+        cache_write=used.cache_write,
+        cache_write_1h=used.cache_write_1h,
+        reasoning=used.reasoning,
+    )
+    assert cost(used, price).total_nano <= cost(longer, price).total_nano
+
+
+@given(used=usages(), price=prices())
+def test_what_is_free_costs_nothing(used: Usage, price: Price) -> None:
+    if is_free(price):
+        assert cost(used, price).total_nano == 0
+
+
+@pytest.mark.parametrize(
+    ("price", "free"),
+    [
+        (priced(input=0, output=0), True),
+        (priced(input=0, output=0, request=0, cache_write=0), True),
+        (priced(), False),
+        (priced(input=0), False),
+        (priced(input=0, output=0, request=1), False),
+        (priced(input=0, output=0, reasoning=1), False),
+        (priced(input=0, output=0, tiers=(Tier(above_input_tokens=5, output=1),)), False),
+    ],
+)
+def test_only_explicit_zeros_are_free(price: Price, free: bool) -> None:
+    assert is_free(price) is free
+
+
+def test_the_version_in_force_is_the_latest_begun() -> None:
+    old = Price(id=1, valid_from=date(2024, 1, 1))
+    new = Price(id=2, valid_from=date(2025, 1, 1))
+    assert price_at((new, old), date(2024, 12, 31)) == old
+    assert price_at((new, old), date(2025, 1, 1)) == new
+    assert price_at((new, old), date(2023, 12, 31)) is None
+    assert price_at((), date(2025, 1, 1)) is None
+
+
+def test_an_input_bound_allows_for_what_the_provider_adds() -> None:
+    assert input_bound(100, items=2) == 100 + 2 * ITEM_TOKENS
+    assert input_bound(100, items=2, tools=True, images=1) > input_bound(100, items=2, images=1)
