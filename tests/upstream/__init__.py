@@ -1,0 +1,1 @@
+"""The project's own upstream provider: a process that answers, misbehaves and bills as told."""
