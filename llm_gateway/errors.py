@@ -24,6 +24,7 @@ GatewayError
 │   └── AuthUnavailableError
 └── UpstreamError                  the next target may do better (faults.md §1, §2)
     ├── NotSentError                   DNS, connect, TLS, no free connection
+    │   └── BusyError                      our own bound on calls to one provider
     ├── ThrottledError                 429
     ├── UnavailableError               503, 529
     ├── CredentialError                401, 403: our credential
@@ -220,6 +221,13 @@ class NotSentError(UpstreamError):
 
     status, code, category = 503, "no_target_available", "network"
     certainty = Certainty.NOT_SENT
+
+
+class BusyError(NotSentError):
+    """Our own bound on concurrent calls to one provider; says nothing about its health."""
+
+    code, category = "overloaded", "server"
+    counts_for_breaker = False
 
 
 class ThrottledError(UpstreamError):

@@ -1,0 +1,255 @@
+"""Make every outgoing call: judged address, built headers, no redirect, no retry, bounded times.
+
+A call that can be billed needs a hold in hand. Whatever is raised names no secret and no address.
+"""
+
+import asyncio
+import re
+import ssl
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+import aiohttp
+from aiohttp.abc import AbstractResolver
+from yarl import URL
+
+from llm_gateway.errors import InvalidRequestError, UpstreamError
+from llm_gateway.providers.auth import Credential, auth_headers
+from llm_gateway.providers.connections import CheckedResolver, Connector, connecting
+from llm_gateway.providers.endpoint import Endpoint
+from llm_gateway.providers.gate import Gate
+from llm_gateway.providers.headers import HOP_HEADER, build_headers
+from llm_gateway.providers.http_upstream import HttpUpstream
+from llm_gateway.providers.upstream import Answer, Hold, Upstream
+from llm_gateway.providers.watchdog import Watchdog
+from llm_gateway.types import Outgoing, Timeouts
+
+# Waiting for a slot of the provider and for a connection of the pool (faults.md §3, §8).
+_PROVIDER_WAIT_S, _POOL_WAIT_S = 0.5, 0.25
+# A pool nobody used for this long is closed when the next one is opened.
+_POOL_IDLE_S = 120.0
+# A reader that stands still holds about twice this much of an answer (faults.md §9).
+_READ_BUFFER = 64 * 1024
+_LONGEST_HEADER = 16 * 1024
+_LONGEST_FREE_CALL_S = 30.0
+# No '..' or '.' segment, also not escaped, and nothing that would need escaping.
+_PATH = re.compile(
+    r"(?:/(?!(?:\.|%2[eE]){1,2}(?:[/?]|$))[A-Za-z0-9._~!$&'()*+,;=:@%-]*)+(?:\?[!-~]*)?"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """One request to be sent."""
+
+    method: str
+    endpoint: Endpoint
+    outgoing: Outgoing
+    credential: Credential | None
+
+
+@dataclass(slots=True, eq=False)
+class _Pool:
+    """The connections of one credential to one origin."""
+
+    session: aiohttp.ClientSession
+    gate: Gate
+    used_at: float = field(default=0.0)
+
+
+class Egress:
+    """The process's one way out. Make it inside the running loop, close it at the end."""
+
+    def __init__(
+        self,
+        *,
+        version: str,
+        resolver: AbstractResolver | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """Look names up by `resolver`; trust `tls` instead of the usual CAs. TLS is verified."""
+        self._loop = asyncio.get_running_loop()
+        self._resolver = resolver or aiohttp.ThreadedResolver()
+        self._tls = tls
+        self._base_headers = {
+            "User-Agent": f"mobius/{version}",
+            "Accept": "*/*",
+            "Accept-Encoding": "identity",
+            HOP_HEADER: "1",
+        }
+        self._pools: dict[tuple[int | None, str, bool], _Pool] = {}
+        self._gates: dict[int, Gate] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+
+    async def close(self) -> None:
+        """Close every connection, running answers included."""
+        pools, self._pools = self._pools, {}
+        for pool in pools.values():
+            await pool.session.close()
+
+    async def send(
+        self,
+        hold: Hold,
+        endpoint: Endpoint,
+        outgoing: Outgoing,
+        credential: Credential | None,
+        timeouts: Timeouts,
+        deadline: float,
+    ) -> Upstream:
+        """Send a call that `hold` pays for; return once the head of the answer is here.
+
+        `deadline` is on the loop's clock. Raises NotSentError, CredentialError or
+        InvalidRequestError before anything was sent, DroppedError, UpstreamTimeoutError,
+        DeadlineError or InvalidAnswerError after. Any status is an answer.
+        """
+        if hold.id is None:
+            raise ValueError("a call that can be billed needs a hold")
+        watch = Watchdog(timeouts, deadline, streamed=outgoing.stream)
+        call = _Call("POST", endpoint, outgoing, credential)
+        return await self._run(call, watch, timeouts.connect, deadline)
+
+    async def free_call(
+        self,
+        endpoint: Endpoint,
+        method: str,
+        outgoing: Outgoing,
+        credential: Credential | None,
+        timeouts: Timeouts,
+    ) -> Answer:
+        """Make a call that no provider bills: model lists, key checks, counting tokens."""
+        deadline = self._loop.time() + min(timeouts.total, _LONGEST_FREE_CALL_S)
+        watch = Watchdog(timeouts, deadline, streamed=False)
+        call = _Call(method, endpoint, outgoing, credential)
+        upstream = await self._run(call, watch, timeouts.connect, deadline)
+        try:
+            body = await upstream.read()
+        except BaseException:
+            upstream.abort()
+            raise
+        await upstream.close()
+        return Answer(status=upstream.status, headers=upstream.headers, body=body)
+
+    # --- one call
+
+    async def _run(
+        self, call: _Call, watch: Watchdog, connect_s: float, deadline: float
+    ) -> Upstream:
+        headers = self._headers(call)
+        url = _url(call.endpoint, call.outgoing.path)
+        leave, pool = await self._enter(call, deadline)
+        upstream = HttpUpstream(watch, leave)
+        request = pool.session.request(
+            call.method,
+            url,
+            headers=headers,
+            data=call.outgoing.body or None,
+            timeout=self._timeout(connect_s, deadline),
+            allow_redirects=False,
+        )
+        upstream.answered(await _exchange(upstream, request, deadline))
+        return upstream
+
+    async def _enter(self, call: _Call, deadline: float) -> tuple[Callable[[], None], _Pool]:
+        """Take a slot of the provider and one of the pool; both are given back by what returns."""
+        gate = self._gate(call.endpoint)
+        await gate.enter(deadline=deadline)
+        pool = self._pool(call.endpoint, call.credential)
+        try:
+            await pool.gate.enter(deadline=deadline)
+        except BaseException:
+            gate.leave()
+            raise
+
+        def leave() -> None:
+            pool.used_at = self._loop.time()
+            pool.gate.leave()
+            gate.leave()
+
+        return leave, pool
+
+    def _headers(self, call: _Call) -> dict[str, str]:
+        endpoint = call.endpoint
+        base = {**self._base_headers, **dict(endpoint.default_headers)}
+        if call.outgoing.body:
+            base["content-type"] = "application/json"
+        headers = build_headers(endpoint.protocol, call.outgoing.headers, base)
+        headers.update(auth_headers(endpoint.auth, call.credential, origin=endpoint.origin))
+        return headers
+
+    def _timeout(self, connect_s: float, deadline: float) -> aiohttp.ClientTimeout:
+        """Bound connecting alone: the watchdog bounds what comes after."""
+        left = deadline - self._loop.time()
+        return aiohttp.ClientTimeout(total=None, connect=max(0.001, min(connect_s, left)))
+
+    # --- gates and pools
+
+    def _gate(self, endpoint: Endpoint) -> Gate:
+        limit = endpoint.max_concurrent_requests
+        gate = self._gates.get(endpoint.provider_id)
+        if gate is None:
+            gate = self._gates[endpoint.provider_id] = Gate(limit, longest_s=_PROVIDER_WAIT_S)
+        gate.limit = limit
+        return gate
+
+    def _pool(self, endpoint: Endpoint, credential: Credential | None) -> _Pool:
+        # The flag is part of the key: taking it away must not leave open what it had opened.
+        key = (
+            None if credential is None else credential.id,
+            endpoint.origin,
+            endpoint.allow_private_network,
+        )
+        pool = self._pools.get(key)
+        if pool is None:
+            self._close_unused()
+            pool = self._pools[key] = self._open_pool(endpoint)
+        return pool
+
+    def _open_pool(self, endpoint: Endpoint) -> _Pool:
+        connector = Connector(
+            CheckedResolver(self._resolver, allow_private=endpoint.allow_private_network),
+            tls=self._tls or True,
+            kept_alive=endpoint.kept_alive,
+        )
+        session = aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            trust_env=False,
+            read_bufsize=_READ_BUFFER,
+            max_line_size=_LONGEST_HEADER,
+            max_field_size=_LONGEST_HEADER,
+        )
+        return _Pool(session, Gate(endpoint.pool_size, longest_s=_POOL_WAIT_S))
+
+    def _close_unused(self) -> None:
+        old = self._loop.time() - _POOL_IDLE_S
+        for key, pool in list(self._pools.items()):
+            if pool.gate.busy == 0 and pool.used_at < old:
+                del self._pools[key]
+                task = self._loop.create_task(pool.session.close())
+                self._closing.add(task)
+                task.add_done_callback(self._closing.discard)
+
+
+async def _exchange(
+    upstream: HttpUpstream, request: Awaitable[aiohttp.ClientResponse], deadline: float
+) -> aiohttp.ClientResponse:
+    token = connecting.set(upstream)
+    try:
+        return await request
+    except (UpstreamError, aiohttp.ClientError, OSError) as error:
+        failure = upstream.failed(error, deadline=deadline)
+    except BaseException:
+        upstream.abort()
+        raise
+    finally:
+        connecting.reset(token)
+    # Raised outside the handler: aiohttp's own errors carry our headers, keys included.
+    raise failure
+
+
+def _url(endpoint: Endpoint, path: str) -> URL:
+    if not _PATH.fullmatch(path):
+        raise InvalidRequestError("The model's name does not fit into a URL.", param="model")
+    # `encoded`: aiohttp would unquote what the adapter quoted.
+    return URL(endpoint.base_url + path, encoded=True)
