@@ -1,0 +1,104 @@
+"""Run a process whose output goes to files, and wait for what it says instead of for a while."""
+
+import os
+import signal
+import socket
+import subprocess
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def unused(folder: Path, stem: str) -> Path:
+    """Return a path without suffix in the folder that nothing was written to yet."""
+    taken = {path.stem for path in folder.iterdir()}
+    return next(
+        folder / f"{stem}-{n}" for n in range(1, len(taken) + 2) if f"{stem}-{n}" not in taken
+    )
+
+
+class Process:
+    """A process in a group of its own; `stem` names its output files, `.out` and `.err`."""
+
+    def __init__(self, command: Sequence[str], stem: Path, environment: Mapping[str, str]) -> None:
+        self.out, self.err = stem.with_suffix(".out"), stem.with_suffix(".err")
+        with self.err.open("wb") as err:
+            self._process = subprocess.Popen(  # noqa: S603 - our own command
+                command,
+                cwd=PROJECT,
+                env=dict(environment),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=err,
+                start_new_session=True,
+            )
+        self.pid = self._process.pid
+        self._said = threading.Condition()
+        self._lines: list[str] = []
+        self._silent = False
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    @property
+    def log(self) -> str:
+        parts = (path.read_text(errors="replace") for path in (self.out, self.err))
+        return "\n".join(parts)
+
+    @property
+    def exit_code(self) -> int | None:
+        return self._process.poll()
+
+    @property
+    def children(self) -> list[int]:
+        """The processes it has started itself, such as a server's workers."""
+        listed = Path(f"/proc/{self.pid}/task/{self.pid}/children")
+        return [int(pid) for pid in listed.read_text().split()]
+
+    def wait_for_line(self, start: str, timeout_s: float) -> str:
+        """Return the first line on stdout that starts so; a failure shows the whole log."""
+
+        def found() -> bool:
+            return self._silent or any(line.startswith(start) for line in self._lines)
+
+        with self._said:
+            self._said.wait_for(found, timeout_s)
+            for line in self._lines:
+                if line.startswith(start):
+                    return line
+        raise TimeoutError(f"no line {start!r} in {timeout_s} s; this was said:\n{self.log}")
+
+    def wait(self, timeout_s: float) -> int:
+        """Return the exit code, once the output is complete too."""
+        code = self._process.wait(timeout_s)
+        self._reader.join(timeout_s)
+        return code
+
+    def signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def kill9(self) -> None:
+        """Kill the whole group at once."""
+        with suppress(ProcessLookupError):  # all of it has gone already
+            os.killpg(self.pid, signal.SIGKILL)
+        self.wait(10)
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        with self.out.open("wb", buffering=0) as out:
+            for line in self._process.stdout:
+                out.write(line)
+                with self._said:
+                    self._lines.append(line.decode(errors="replace").rstrip())
+                    self._said.notify_all()
+        with self._said:
+            self._silent = True
+            self._said.notify_all()
