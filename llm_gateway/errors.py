@@ -277,6 +277,7 @@ class DroppedError(UpstreamError):
 
 
 class DeadlineError(UpstreamError):
-    """Our own total deadline, or the caller's."""
+    """Our own total deadline, or the caller's: says nothing about the deployment."""
 
     status, code, category = 504, "deadline_exceeded", "timeout"
+    counts_for_breaker = False

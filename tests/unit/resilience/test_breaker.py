@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from llm_gateway.errors import (
+    DeadlineError,
     DroppedError,
     InvalidRequestError,
     NotSentError,
@@ -323,6 +324,7 @@ def test_a_deployment_that_never_fails_opens_sooner_when_adaptive() -> None:
         (UnavailableError("x"), FAILURE),
         (DroppedError("x"), FAILURE),
         (ThrottledError("x"), NEUTRAL),
+        (DeadlineError("x"), NEUTRAL),
         (RejectedError("x"), NEUTRAL),
         (InvalidRequestError("x"), NEUTRAL),
         (GeneratorExit(), NEUTRAL),
