@@ -107,9 +107,10 @@ def input_bound(
     images: int = 0,
     image_tokens: int = IMAGE_TOKENS,
 ) -> int:
-    """Return tokens that a rendered request of `size` bytes cannot exceed.
+    """Return tokens that a rendered request with `size` bytes of text cannot exceed.
 
     No tokenizer makes more tokens than there are bytes; what the provider adds is allowed for.
+    Inline media is no text: leave its bytes out and count it in `images`.
     """
     return size + items * ITEM_TOKENS + tools * TOOLS_TOKENS + images * image_tokens
 
