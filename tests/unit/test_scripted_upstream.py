@@ -14,6 +14,7 @@ from tests.upstream.client import Upstream
 from tests.upstream.scripts import (
     Script,
     answer,
+    calling,
     cut,
     ended_early,
     error_in_stream,
@@ -100,6 +101,41 @@ def test_openai_usage_is_streamed_when_asked_for(gpt: openai.OpenAI, asked: bool
     text = "".join(c.choices[0].delta.content or "" for c in chunks if c.choices)
     assert text == "w1 w2 w3 w4 w5 w6 w7 w8"
     assert [c.usage.total_tokens for c in chunks if c.usage] == ([11] if asked else [])
+
+
+TOOLS = (("weather", '{"city":"Oslo"}'), ("time", "{}"))
+
+
+@pytest.mark.parametrize("text", [0, 2])
+def test_openai_tools_are_called_whole_and_streamed_alike(
+    upstream: Upstream, gpt: openai.OpenAI, text: int
+) -> None:
+    upstream.script("alpha", calling(*TOOLS, text=text))
+    whole = gpt.chat.completions.create(model="alpha", messages=ASK)  # type: ignore[arg-type]
+    with gpt.chat.completions.stream(model="alpha", messages=ASK) as events:  # type: ignore[arg-type]
+        streamed = events.get_final_completion()
+    for found in (whole, streamed):
+        choice = found.choices[0]
+        calls = choice.message.tool_calls or []
+        assert [(c.function.name, c.function.arguments) for c in calls] == list(TOOLS)  # type: ignore[union-attr]
+        assert choice.finish_reason == "tool_calls"
+    assert [row.output for row in upstream.bill().rows] == [text + 2] * 2
+    assert [row.sent for row in upstream.bill().rows] == [text + 2] * 2
+
+
+@pytest.mark.parametrize("text", [0, 2])
+def test_anthropic_tools_are_called_whole_and_streamed_alike(
+    upstream: Upstream, claude: anthropic.Anthropic, text: int
+) -> None:
+    upstream.script("haiku", calling(*TOOLS, text=text))
+    whole = claude.messages.create(model="haiku", max_tokens=9, messages=ASK)  # type: ignore[arg-type]
+    with claude.messages.stream(model="haiku", max_tokens=9, messages=ASK) as events:  # type: ignore[arg-type]
+        streamed = events.get_final_message()
+    for found in (whole, streamed):
+        calls = [(b.name, b.input) for b in found.content if b.type == "tool_use"]
+        assert calls == [("weather", {"city": "Oslo"}), ("time", {})]
+        assert (found.stop_reason, found.usage.output_tokens) == ("tool_use", text + 2)
+    assert [row.sent for row in upstream.bill().rows] == [text + 2] * 2
 
 
 def test_every_choice_is_answered_and_billed(upstream: Upstream, gpt: openai.OpenAI) -> None:

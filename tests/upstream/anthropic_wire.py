@@ -1,11 +1,14 @@
 """Speak Anthropic messages and count_tokens as their provider does."""
 
+from json import loads
+
 from tests.upstream.wire import (
     Answer,
     Event,
     Json,
     Prompt,
     Tokens,
+    ToolCall,
     dump,
     last_user,
     placed,
@@ -22,7 +25,7 @@ ERROR_TYPES = {
     429: "rate_limit_error",
     529: "overloaded_error",
 }
-STOP_REASONS = {"stop": "end_turn", "length": "max_tokens"}
+STOP_REASONS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
 
 
 class _Anthropic:
@@ -64,10 +67,14 @@ class AnthropicMessages(_Anthropic):
     billable = True
 
     def whole(self, answer: Answer) -> list[Event]:
-        body = _message(answer) | {
-            "content": [{"type": "text", "text": "".join(answer.pieces)}],
-            "stop_reason": STOP_REASONS[answer.finish],
-        }
+        content: list[Json] = [
+            {"type": "tool_use", "id": call.id, "name": call.name, "input": loads(call.arguments)}
+            for call in answer.calls
+        ]
+        if answer.pieces:
+            content.insert(0, {"type": "text", "text": "".join(answer.pieces)})
+        stop = STOP_REASONS[answer.finish]
+        body = _message(answer) | {"content": content, "stop_reason": stop}
         usage = answer.usages[-1] if answer.usages else None
         if usage is not None:
             body |= placed(usage, answer.usage_path)
@@ -77,15 +84,14 @@ class AnthropicMessages(_Anthropic):
         message, reported = _opening(answer)
         events = [
             Event(_event({"type": "message_start", "message": message}), 0, reported),
-            Event(_event(_block("start", content_block={"type": "text", "text": ""}))),
             Event(_event({"type": "ping"})),
         ]
-        for piece in answer.pieces:
-            delta = {"type": "text_delta", "text": piece}
-            events.append(Event(_event(_block("delta", delta=delta)), 1))
+        if answer.pieces:
+            events += _text_block(answer.pieces)
+        for place, call in enumerate(answer.calls, int(bool(answer.pieces))):
+            events += _tool_block(place, call)
         stop = {"stop_reason": STOP_REASONS[answer.finish], "stop_sequence": None}
         closing: Json = {"type": "message_delta", "delta": stop}
-        events.append(Event(_event(_block("stop"))))
         closings = [
             Event(_event(closing | placed(usage, answer.usage_path)), 0, usage)
             for usage in answer.usages
@@ -125,8 +131,28 @@ def _opening(answer: Answer) -> tuple[Json, Json | None]:
     return message | placed(usage, answer.usage_path), usage
 
 
-def _block(what: str, **fields: Json) -> Json:
-    return {"type": f"content_block_{what}", "index": 0, **fields}
+def _text_block(pieces: tuple[str, ...]) -> list[Event]:
+    start = {"type": "text", "text": ""}
+    deltas = [{"type": "text_delta", "text": piece} for piece in pieces]
+    return [
+        _block("start", 0, content_block=start),
+        *(_block("delta", 0, delta=delta)._replace(tokens=1) for delta in deltas),
+        _block("stop", 0),
+    ]
+
+
+def _tool_block(place: int, call: ToolCall) -> list[Event]:
+    start = {"type": "tool_use", "id": call.id, "name": call.name, "input": {}}
+    deltas = [{"type": "input_json_delta", "partial_json": part} for part in call.halves()]
+    return [
+        _block("start", place, content_block=start),
+        *(_block("delta", place, delta=delta) for delta in deltas),
+        _block("stop", place)._replace(tokens=1),
+    ]
+
+
+def _block(what: str, place: int, **fields: Json) -> Event:
+    return Event(_event({"type": f"content_block_{what}", "index": place, **fields}))
 
 
 def _event(value: Json) -> bytes:

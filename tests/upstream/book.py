@@ -16,6 +16,7 @@ from tests.upstream.wire import (
     Json,
     Prompt,
     Tokens,
+    ToolCall,
 )
 
 WORDS = 8  # of an answer that nobody scripted
@@ -32,6 +33,7 @@ class Script:
     id: str = "default"
     steps: tuple[Json, ...] = ()
     text: int | tuple[str, ...] = WORDS
+    calls: tuple[tuple[str, str], ...] = ()  # of tools: name and arguments
     usage: str | Json = "generated"
     bill: str = ""
     cache_read: int = 0
@@ -48,10 +50,9 @@ def parse_script(value: Mapping[str, Any]) -> Script:
     if isinstance(value.get("usage"), str) and value["usage"] not in USAGE_VARIANTS:
         raise ValueError(f"usage is an object or one of {sorted(USAGE_VARIANTS)}")
     fields = dict(value)
-    if "steps" in fields:
-        fields["steps"] = tuple(fields["steps"])
-    if isinstance(fields.get("text"), list):
-        fields["text"] = tuple(fields["text"])
+    for name, given in value.items():
+        if isinstance(given, list):
+            fields[name] = tuple(given)
     return Script(**fields)
 
 
@@ -203,9 +204,12 @@ def answered(n: int, dialect: Dialect, prompt: Prompt, script: Script, body: Jso
     """Return what the model would answer in full: canaries first, then the scripted words."""
     pieces = _pieces(n, prompt, script)
     kept = pieces[: prompt.limit] if prompt.limit is not None else pieces
-    tokens = Tokens(
-        prompt.tokens, len(kept) * prompt.choices, script.cache_read, script.cache_write
+    calls = tuple(
+        ToolCall(f"call_up{n}_{place}", name, arguments)
+        for place, (name, arguments) in enumerate(script.calls)
     )
+    output = (len(kept) + len(calls)) * prompt.choices
+    tokens = Tokens(prompt.tokens, output, script.cache_read, script.cache_write)
     if isinstance(script.usage, str):
         usages = USAGE_VARIANTS[script.usage](dialect.usage(tokens))
     else:
@@ -215,11 +219,18 @@ def answered(n: int, dialect: Dialect, prompt: Prompt, script: Script, body: Jso
         prompt=prompt,
         body=body,
         pieces=kept,
-        finish="stop" if kept == pieces else "length",
+        calls=calls,
+        finish=_finish(cut=kept != pieces, calls=bool(calls)),
         tokens=tokens,
         usages=tuple(usages),
         usage_path=("x_provider", "usage") if script.usage == "misplaced" else ("usage",),
     )
+
+
+def _finish(*, cut: bool, calls: bool) -> str:
+    if cut:
+        return "length"
+    return "tool_calls" if calls else "stop"
 
 
 def _pieces(n: int, prompt: Prompt, script: Script) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from tests.upstream.wire import (
     Json,
     Prompt,
     Tokens,
+    ToolCall,
     data,
     dump,
     last_user,
@@ -77,7 +78,13 @@ class OpenAiChat(_OpenAi):
         return usage
 
     def whole(self, answer: Answer) -> list[Event]:
-        message = {"role": "assistant", "content": "".join(answer.pieces), "refusal": None}
+        content = "".join(answer.pieces) or (None if answer.calls else "")
+        message: Json = {"role": "assistant", "content": content, "refusal": None}
+        if answer.calls:
+            message["tool_calls"] = [
+                {"id": call.id, "type": "function", "function": _function(call)}
+                for call in answer.calls
+            ]
         body = _envelope(answer, "chat.completion") | {
             "choices": [
                 {"index": i, "message": message, "finish_reason": answer.finish, "logprobs": None}
@@ -101,6 +108,14 @@ class OpenAiChat(_OpenAi):
         indices = range(answer.prompt.choices)
         events = [Event(chunk({"role": "assistant", "content": ""}, i)) for i in indices]
         events += [Event(chunk({"content": p}, i), 1) for p in answer.pieces for i in indices]
+        for place, call in enumerate(answer.calls):
+            deltas = _call_deltas(place, call)
+            last = len(deltas) - 1
+            events += [
+                Event(chunk({"tool_calls": [delta]}, i), int(part == last))
+                for i in indices
+                for part, delta in enumerate(deltas)
+            ]
         events += [Event(chunk({}, i, answer.finish)) for i in indices]
         for usage in answer.usages if counted else ():
             body = envelope | {"choices": []} | placed(usage, answer.usage_path)
@@ -151,6 +166,18 @@ def _envelope(answer: Answer, kind: str) -> Json:
         "model": answer.prompt.model,
         "system_fingerprint": "fp_scripted",
     }
+
+
+def _function(call: ToolCall) -> Json:
+    return {"name": call.name, "arguments": call.arguments}
+
+
+def _call_deltas(place: int, call: ToolCall) -> list[Json]:
+    opening = {"name": call.name, "arguments": ""}
+    return [
+        {"index": place, "id": call.id, "type": "function", "function": opening},
+        *({"index": place, "function": {"arguments": part}} for part in call.halves()),
+    ]
 
 
 def _inputs(value: Any) -> list[Any]:

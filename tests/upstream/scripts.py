@@ -21,6 +21,7 @@ class Script:
 
     steps: tuple[Step, ...] = ()
     text: int | tuple[str, ...] | None = None
+    calls: tuple[tuple[str, str], ...] | None = None
     usage: str | dict[str, Any] | None = None
     bill: str | None = None
     cache_read: int | None = None
@@ -57,6 +58,11 @@ def stream(*pieces: str) -> Script:
 
 def words(count: int) -> Script:
     return Script(text=count)
+
+
+def calling(*calls: tuple[str, str], text: int = 0) -> Script:
+    """Ask for tools, each by name and JSON arguments, after that many words."""
+    return Script(text=text, calls=calls)
 
 
 # --- refusals ---------------------------------------------------------------------------------

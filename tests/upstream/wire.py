@@ -37,6 +37,19 @@ class Tokens:
     cache_write: int = 0
 
 
+class ToolCall(NamedTuple):
+    """A tool the model asks for; `arguments` is JSON text. It is one token."""
+
+    id: str
+    name: str
+    arguments: str
+
+    def halves(self) -> tuple[str, str]:
+        """Return the arguments as they are streamed: in two parts that are no JSON yet."""
+        middle = len(self.arguments) // 2
+        return self.arguments[:middle], self.arguments[middle:]
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """One answer before it is put into a protocol; each piece is one token.
@@ -48,7 +61,8 @@ class Answer:
     prompt: Prompt
     body: Json
     pieces: tuple[str, ...]
-    finish: str
+    calls: tuple[ToolCall, ...]
+    finish: str  # stop | length | tool_calls
     tokens: Tokens
     usages: tuple[Json, ...]
     usage_path: tuple[str, ...] = ("usage",)
