@@ -5,11 +5,11 @@ Bytes and dicts in, values and bytes out; no sockets, clocks or settings. A call
 on both sides: `relay_*` pass bytes on and read only facts. Otherwise events cross over.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from llm_gateway.errors import GatewayError
-from llm_gateway.types import Call, ChatRequest, Event, Facts, Outgoing, Quirks
+from llm_gateway.types import Call, ChatRequest, Event, Facts, Outgoing, Quirks, Usage
 
 
 class Changes(Protocol):
@@ -49,24 +49,59 @@ class EventWriter(Protocol):
         ...
 
 
-class ChatAdapter(Protocol):
-    """A chat dialect. Every function is pure; readers and writers carry one answer's state."""
+class Adapter(Protocol):
+    """What every dialect does: read the steering fields, send the body on, pass the answer back.
 
-    name: str
+    Every function is pure. Modules fulfil these protocols.
+    """
+
+    @property
+    def name(self) -> str: ...
 
     # the caller's side
     def parse_call(self, body: dict[str, Any], *, size: int) -> Call: ...
-    def parse_request(self, body: dict[str, Any]) -> ChatRequest: ...
-    def writer(self, call: Call, *, model: str, request_id: str) -> EventWriter: ...
-    def render_answer(self, events: Iterable[Event], call: Call, *, model: str, request_id: str) -> bytes: ...
     def render_error(self, error: GatewayError, *, request_id: str) -> dict[str, Any]: ...
-    def render_stream_error(self, error: GatewayError, *, request_id: str) -> bytes: ...
 
     # the upstream's side
     def render_relay(self, call: Call, changes: Changes, quirks: Quirks) -> Outgoing: ...
-    def render_request(self, request: ChatRequest, quirks: Quirks) -> Outgoing: ...
-    def relay(self, call: Call, *, model: str) -> Relay: ...
     def relay_answer(self, body: bytes, *, model: str) -> tuple[bytes, Facts]: ...
+    def parse_error(self, status: int, headers: Mapping[str, str], body: bytes) -> GatewayError: ...
+
+
+class ChatAdapter(Adapter, Protocol):
+    """A chat dialect; readers and writers carry one answer's state.
+
+    Crossing over, the service sets `model`, `stream` and a bound of `max_tokens` on the request
+    itself. `created` (Unix seconds) stands in an answer whose provider gave no time.
+    """
+
+    # the caller's side
+    def parse_request(self, body: dict[str, Any]) -> ChatRequest: ...
+    def writer(
+        self, call: Call, *, model: str, request_id: str, created: int = 0
+    ) -> EventWriter: ...
+    def render_answer(
+        self,
+        events: Iterable[Event],
+        call: Call,
+        *,
+        model: str,
+        request_id: str,
+        created: int = 0,
+    ) -> bytes: ...
+    def render_stream_error(self, error: GatewayError, *, request_id: str) -> bytes: ...
+
+    # the upstream's side
+    def render_request(
+        self, request: ChatRequest, quirks: Quirks, *, default_max_tokens: int
+    ) -> Outgoing: ...
+    def relay(self, call: Call, *, model: str) -> Relay: ...
     def reader(self) -> EventReader: ...
     def read_answer(self, body: bytes) -> tuple[list[Event], Facts]: ...
-    def parse_error(self, status: int, headers: Mapping[str, str], body: bytes) -> GatewayError: ...
+
+
+class EmbeddingsAdapter(Adapter, Protocol):
+    """An embeddings dialect: a call may be more inputs than a provider takes at once."""
+
+    def split(self, call: Call, quirks: Quirks) -> list[Call]: ...
+    def join(self, bodies: Sequence[bytes], usage: Usage) -> bytes: ...

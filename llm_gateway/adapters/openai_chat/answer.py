@@ -1,0 +1,158 @@
+"""Read OpenAI chat answers, streamed or whole, into events by the same steps.
+
+Reasoning comes as `reasoning_content` or `reasoning` from compatible servers, or as parts of a
+list that is the content.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from llm_gateway.adapters import sse
+from llm_gateway.adapters.counting import texts
+from llm_gateway.adapters.openai_chat import wire
+from llm_gateway.adapters.openai_chat.relay import DONE, whole
+from llm_gateway.types import (
+    End,
+    Event,
+    Facts,
+    Finish,
+    FinishReason,
+    RefusalDelta,
+    Start,
+    TextDelta,
+    ThinkingDelta,
+    ToolCallDelta,
+    ToolCallStart,
+    UsageSeen,
+)
+
+_REASONS: dict[str, FinishReason] = {
+    "length": "length",
+    "tool_calls": "tool_calls",
+    "function_call": "tool_calls",
+    "content_filter": "content_filter",
+}
+
+
+def reader() -> "ChatReader":
+    return ChatReader()
+
+
+def read_answer(body: bytes) -> tuple[list[Event], Facts]:
+    """Return a whole answer as events. Raises InvalidAnswerError, or the error it names."""
+    chat = ChatReader()
+    events = [*chat.read(whole(body)), End()]
+    chat.facts.complete = True
+    return events, chat.facts
+
+
+class ChatReader:
+    """One answer's state: what has begun, and which tool call an entry continues."""
+
+    __slots__ = ("_begun", "_calls", "_ids", "_refused", "_started", "facts")
+
+    def __init__(self) -> None:
+        self.facts = Facts()
+        self._started = False
+        self._refused: set[int] = set()
+        self._ids: dict[tuple[int, int], str] = {}  # (choice, place on the wire) -> id
+        self._calls: dict[tuple[int, int], int] = {}  # the same -> our number
+        self._begun: dict[int, int] = {}  # choice -> calls so far
+
+    def feed(self, frame: bytes) -> list[Event]:
+        """Return a frame's events. Raises the error that an error object in the stream names."""
+        data = sse.frame_data(frame)
+        if not data:
+            return []
+        if data == DONE:
+            self.facts.complete = True
+            return [End()]
+        try:
+            chunk = wire.decode(data)
+        except ValueError:
+            self.facts.skipped += 1
+            return []
+        if chunk.error is not None:
+            self.facts.error = wire.error_in_answer(chunk.error)
+            raise self.facts.error
+        return list(self.read(chunk))
+
+    def read(self, chunk: wire.Chunk) -> Iterator[Event]:
+        before = self.facts.usage
+        wire.observe(chunk, self.facts)
+        if not self._started and (chunk.choices or chunk.id):
+            self._started = True
+            yield Start(
+                id=self.facts.id or "",
+                model=self.facts.model or "",
+                created=chunk.created if type(chunk.created) is int else None,
+            )
+        for choice in chunk.choices or ():
+            yield from self._choice(choice)
+        if self.facts.usage is not None and self.facts.usage is not before:
+            yield UsageSeen(usage=self.facts.usage)
+
+    def _choice(self, choice: wire.Choice) -> Iterator[Event]:
+        said = choice.delta or choice.message
+        number = choice.index if type(choice.index) is int else 0
+        if said is not None:
+            yield from _thinking(said, number)
+            yield from _content(said.content, number)
+            if isinstance(said.refusal, str) and said.refusal:
+                self._refused.add(number)
+                yield RefusalDelta(text=said.refusal, choice=number)
+            yield from self._tool_calls(said.tool_calls, number)
+        if isinstance(choice.finish_reason, str):
+            reason = _REASONS.get(choice.finish_reason, "stop")
+            if reason == "stop" and number in self._refused:
+                reason = "refusal"
+            yield Finish(reason=reason, choice=number)
+
+    def _tool_calls(self, entries: object, choice: int) -> Iterator[Event]:
+        for position, entry in enumerate(entries if isinstance(entries, list) else ()):
+            if not isinstance(entry, dict):
+                continue
+            place = entry.get("index")
+            key = (choice, place if type(place) is int else position)
+            function = entry.get("function")
+            named = function if isinstance(function, dict) else {}
+            if self._is_new(key, entry.get("id"), named):
+                yield self._begin(key, entry.get("id"), named)
+            arguments = named.get("arguments")
+            if isinstance(arguments, str) and arguments:
+                yield ToolCallDelta(index=self._calls[key], arguments=arguments, choice=choice)
+
+    def _is_new(self, key: tuple[int, int], call_id: object, named: dict[str, Any]) -> bool:
+        """Tell a call's begin from its going on; some servers give every call the place 0."""
+        if key not in self._ids:
+            return True
+        return bool(call_id) and bool(named.get("name")) and call_id != self._ids[key]
+
+    def _begin(self, key: tuple[int, int], call_id: object, named: dict[str, Any]) -> ToolCallStart:
+        choice = key[0]
+        number = self._begun.get(choice, 0)
+        self._begun[choice] = number + 1
+        self._calls[key] = number
+        self._ids[key] = str(call_id) if call_id else f"call_{choice}_{number}"
+        return ToolCallStart(
+            index=number, id=self._ids[key], name=str(named.get("name") or ""), choice=choice
+        )
+
+
+def _thinking(said: wire.Delta, choice: int) -> Iterator[Event]:
+    text = said.reasoning_content or said.reasoning
+    if isinstance(text, str) and text:
+        yield ThinkingDelta(text=text, choice=choice)
+
+
+def _content(content: object, choice: int) -> Iterator[Event]:
+    if isinstance(content, str):
+        if content:
+            yield TextDelta(text=content, choice=choice)
+        return
+    for part in content if isinstance(content, list) else ():
+        kind = part.get("type") if isinstance(part, dict) else None
+        if kind == "text":
+            yield TextDelta(text=str(part.get("text") or ""), choice=choice)
+        elif kind == "thinking":
+            yield ThinkingDelta(text="".join(texts(part.get("thinking"))), choice=choice)

@@ -1,0 +1,112 @@
+"""Pass an OpenAI chat answer on, byte for byte but for the model name, and see its facts.
+
+What only our own `stream_options.include_usage` caused is taken out again: the extra chunk, and
+`"usage":null` in the others.
+"""
+
+import msgspec
+from msgspec import UNSET
+
+from llm_gateway.adapters import splice, sse
+from llm_gateway.adapters.openai_chat import wire
+from llm_gateway.errors import InvalidAnswerError
+from llm_gateway.types import Call, Facts
+
+DONE = b"[DONE]"
+_NULL_USAGE_END = b',"usage":null}'
+
+
+def relay(call: Call, *, model: str) -> "ChatRelay":
+    return ChatRelay(model, keep_usage=call.wants_usage)
+
+
+class ChatRelay:
+    """Carries one stream. All chunks of a stream mostly start alike, up to the model's value.
+
+    That start is found once by parsing; where the next frame begins with the same bytes the value
+    stands at the same place, and is exchanged without parsing for it again.
+    """
+
+    __slots__ = ("_keep_usage", "_model", "_new_start", "_start", "facts")
+
+    def __init__(self, model: str, *, keep_usage: bool) -> None:
+        self.facts = Facts()
+        self._model = msgspec.json.encode(model)
+        self._keep_usage = keep_usage
+        self._start = self._new_start = b"\0"  # no frame starts so
+
+    def feed(self, frame: bytes) -> bytes:
+        data = sse.frame_data(frame)
+        if not data:
+            return frame
+        if data == DONE:
+            self.facts.complete = True
+            return frame
+        try:
+            chunk = wire.decode(data)
+            return self._pass_on(frame, data, chunk)
+        except ValueError:
+            self.facts.skipped += 1
+            return b""
+
+    def _pass_on(self, frame: bytes, data: bytes, chunk: wire.Chunk) -> bytes:
+        if chunk.error is not None:
+            self.facts.error = wire.error_in_answer(chunk.error)
+            return b""
+        wire.observe(chunk, self.facts)
+        if self._keep_usage or chunk.usage is UNSET:
+            return self._renamed(frame, data, chunk)
+        if bytes(chunk.usage) == wire.NULL:
+            kept = _without_null_usage(data)
+            return self._renamed(sse.with_data(frame, data, kept), kept, chunk)
+        return b"" if chunk.choices == [] else self._renamed(frame, data, chunk)
+
+    def _renamed(self, frame: bytes, data: bytes, chunk: wire.Chunk) -> bytes:
+        if frame.startswith(self._start):
+            return self._new_start + frame[len(self._start) :]
+        if not isinstance(chunk.model, str):
+            return frame
+        offset = frame.find(data)
+        member = next(member for member in splice.members(data) if member.key == "model")
+        if offset < 0:
+            return sse.with_data(
+                frame, data, data[: member.value] + self._model + data[member.end :]
+            )
+        self._start = frame[: offset + member.end]
+        self._new_start = frame[: offset + member.value] + self._model
+        return self._new_start + frame[len(self._start) :]
+
+
+def relay_answer(body: bytes, *, model: str) -> tuple[bytes, Facts]:
+    """Return a whole answer with its model renamed, and its facts.
+
+    Raises InvalidAnswerError for what is no chat answer, or the error it names instead.
+    """
+    answer = whole(body)
+    facts = Facts()
+    wire.observe(answer, facts)
+    facts.complete = True
+    if facts.model is None:
+        return body, facts
+    return splice.substitute(body, ("model",), msgspec.json.encode(model)), facts
+
+
+def whole(body: bytes) -> wire.Chunk:
+    """Decode a whole answer. Raises InvalidAnswerError, or the error it names instead."""
+    try:
+        answer = wire.decode(body)
+        body.decode()  # parts that are passed over may hold what is no UTF-8
+        splice.members(body)
+    except ValueError as error:
+        raise InvalidAnswerError("The provider's answer is not valid JSON.") from error
+    if answer.error is not None:
+        raise wire.error_in_answer(answer.error)
+    if not answer.choices:
+        raise InvalidAnswerError("The provider's answer has no choices.")
+    return answer
+
+
+def _without_null_usage(data: bytes) -> bytes:
+    if data.endswith(_NULL_USAGE_END):  # the last brace closes the top object
+        return data[: -len(_NULL_USAGE_END)] + b"}"
+    return splice.without(data, "usage")

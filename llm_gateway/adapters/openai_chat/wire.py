@@ -1,0 +1,149 @@
+"""What of an OpenAI chat answer is looked at: typed shapes for the decoder, usage, error objects.
+
+Fields that only pass through are not decoded. A field of an unexpected type does not spoil the
+frame it is in: only what steers has a type.
+"""
+
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType
+
+from llm_gateway.adapters.counting import RAW_KEPT, count, count_in, text_bytes, text_or_none
+from llm_gateway.adapters.upstream_errors import Complaint, by_status
+from llm_gateway.errors import GatewayError
+from llm_gateway.types import Facts, Usage
+
+NULL = b"null"
+
+
+class Delta(Struct):
+    """A message or a piece of one. Reasoning has two spellings among compatible servers."""
+
+    content: Any = None
+    refusal: Any = None
+    reasoning_content: Any = None
+    reasoning: Any = None
+    tool_calls: Any = None
+    function_call: Any = None
+
+    def output_bytes(self) -> int:
+        """Return how many bytes of output it carries; 0 when it is only a frame."""
+        return sum(map(text_bytes, (self.content, self.reasoning_content or self.reasoning))) + sum(
+            map(text_bytes, (self.refusal, self.function_call, self.tool_calls))
+        )
+
+
+class Choice(Struct):
+    index: Any = 0
+    delta: Delta | None = None
+    message: Delta | None = None
+    finish_reason: Any = None
+
+
+class Chunk(Struct):
+    """A chunk or a whole answer."""
+
+    id: Any = None
+    model: Any = None
+    created: Any = None
+    choices: list[Choice] | None = None
+    usage: Raw | UnsetType = UNSET
+    error: Any = None
+
+
+decode = msgspec.json.Decoder(Chunk).decode
+
+
+def observe(chunk: Chunk, facts: Facts) -> None:
+    """Write into `facts` what the chunk tells."""
+    if facts.id is None:
+        facts.id, facts.model = text_or_none(chunk.id), text_or_none(chunk.model)
+    for choice in chunk.choices or ():
+        if isinstance(choice.finish_reason, str):
+            facts.finish_reason = choice.finish_reason
+        said = choice.delta or choice.message
+        size = said.output_bytes() if said else 0
+        if size:
+            facts.content = True
+            facts.output_bytes += size
+    if chunk.usage is not UNSET:
+        observe_usage(bytes(chunk.usage), facts)
+
+
+def observe_usage(raw: bytes, facts: Facts) -> None:
+    """Hold a reported usage; the last valid one wins, an invalid one is kept as text."""
+    if raw == NULL:
+        return
+    try:
+        facts.usage = read_usage(msgspec.json.decode(raw))
+    except ValueError:
+        facts.usage_invalid = raw[:RAW_KEPT].decode(errors="replace")
+
+
+def read_usage(reported: object) -> Usage:
+    """Return a usage object as ours. Raises ValueError where it is none."""
+    if not isinstance(reported, dict) or reported.get("prompt_tokens") is None:
+        raise ValueError("no usage")
+    return Usage(
+        input=count(reported["prompt_tokens"]),
+        output=count(reported.get("completion_tokens")),
+        cache_read=count_in(reported, "prompt_tokens_details", "cached_tokens"),
+        cache_write=count_in(reported, "prompt_tokens_details", "cache_write_tokens"),
+        reasoning=count_in(reported, "completion_tokens_details", "reasoning_tokens"),
+    )
+
+
+def render_usage(usage: Usage) -> dict[str, Any]:
+    """Return our usage as the protocol counts: input with cached, output with reasoning."""
+    prompt = {"cached_tokens": usage.cache_read, "audio_tokens": 0}
+    if written := usage.cache_write + usage.cache_write_1h:
+        prompt["cache_write_tokens"] = written
+    return {
+        "prompt_tokens": usage.input,
+        "completion_tokens": usage.output,
+        "total_tokens": usage.input + usage.output,
+        "prompt_tokens_details": prompt,
+        "completion_tokens_details": {
+            "reasoning_tokens": usage.reasoning,
+            "audio_tokens": 0,
+            "accepted_prediction_tokens": 0,
+            "rejected_prediction_tokens": 0,
+        },
+    }
+
+
+_STATUS_OF = {
+    "invalid_request_error": 400, "context_length_exceeded": 400, "authentication_error": 401,
+    "invalid_api_key": 401, "permission_error": 403, "model_not_found": 404,
+    "insufficient_quota": 429, "rate_limit_error": 429, "rate_limit_exceeded": 429,
+    "requests": 429, "tokens": 429, "overloaded": 503, "overloaded_error": 503,
+    "service_unavailable": 503, "timeout": 504,
+}  # fmt: skip
+_CONTEXT_WORDS = ("maximum context length", "context window", "prompt is too long")
+_ERRORS = range(400, 600)
+
+
+def complaint(error: object) -> Complaint:
+    """Return what an error object says; some servers send a bare string."""
+    if not isinstance(error, dict):
+        return Complaint(message=error if isinstance(error, str) else "")
+    message, param = error.get("message"), error.get("param")
+    text = message if isinstance(message, str) else ""
+    return Complaint(
+        message=text,
+        param=param if isinstance(param, str) else None,
+        context_length=error.get("code") == "context_length_exceeded"
+        or any(words in text for words in _CONTEXT_WORDS),
+    )
+
+
+def error_in_answer(error: object) -> GatewayError:
+    """Return the error that an error object inside a 200 names: by its status, code or type."""
+    named = error if isinstance(error, dict) else {}
+    for field in ("status", "status_code", "code", "type"):
+        value = named.get(field)
+        status = _STATUS_OF.get(value, 0) if isinstance(value, str) else value
+        if type(status) is int and status in _ERRORS:
+            return by_status(status, complaint(error))
+    return by_status(500, complaint(error))
