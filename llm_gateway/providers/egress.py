@@ -72,9 +72,9 @@ class Egress:
         self._resolver = resolver or aiohttp.ThreadedResolver()
         self._tls = tls
         self._base_headers = {
-            "User-Agent": f"mobius/{version}",
-            "Accept": "*/*",
-            "Accept-Encoding": "identity",
+            "user-agent": f"mobius/{version}",
+            "accept": "*/*",
+            "accept-encoding": "identity",
             HOP_HEADER: "1",
         }
         self._pools: dict[tuple[int | None, str, bool], _Pool] = {}
@@ -173,7 +173,8 @@ class Egress:
         if call.outgoing.body:
             base["content-type"] = "application/json"
         headers = build_headers(endpoint.protocol, call.outgoing.headers, base)
-        headers.update(auth_headers(endpoint.auth, call.credential, origin=endpoint.origin))
+        if call.credential is not None or not endpoint.key_optional:
+            headers.update(auth_headers(endpoint.auth, call.credential, origin=endpoint.origin))
         return headers
 
     def _timeout(self, connect_s: float, deadline: float) -> aiohttp.ClientTimeout:

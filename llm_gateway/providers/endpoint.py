@@ -6,8 +6,9 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import force_setattr
 
-from llm_gateway.providers.addresses import check_base_url
+from llm_gateway.providers.addresses import AddressError, check_base_url, parse_base_url
 from llm_gateway.providers.auth import AUTH_STYLES
+from llm_gateway.providers.catalog import CATALOG
 from llm_gateway.providers.headers import check_default_header
 
 # The base URL of the provider that is played in the process and needs no socket.
@@ -25,6 +26,7 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     base_url: str
     protocol: str
     auth: str
+    key_optional: bool = False  # a server of one's own may need none
     allow_private_network: bool = False
     allowed_origins: frozenset[str] = frozenset()  # the operator's: plain http or another port
     max_concurrent_requests: int = 100
@@ -39,6 +41,8 @@ class Endpoint(Struct, frozen=True, kw_only=True):
             raise ValueError(f"{self.auth!r} is no way to authenticate")
         for name, value in self.default_headers:
             check_default_header(name, value)
+        lower = tuple((name.lower(), value) for name, value in self.default_headers)
+        force_setattr(self, "default_headers", lower)
         if self.base_url == MOCK_URL:
             force_setattr(self, "origin", MOCK_URL)
             return
@@ -49,3 +53,21 @@ class Endpoint(Struct, frozen=True, kw_only=True):
         )
         force_setattr(self, "base_url", base.url)
         force_setattr(self, "origin", base.origin)
+
+
+def origin_of(base_url: str) -> str:
+    """Return the origin of a base URL. Raises AddressError for one that is none."""
+    return MOCK_URL if base_url == MOCK_URL else parse_base_url(base_url).origin
+
+
+def check_reachable(kind: str, base_url: str, *, allow_private: bool) -> None:
+    """Raise AddressError unless a provider of this kind may be called at this base URL.
+
+    An empty one is the catalogue's.
+    """
+    row = CATALOG[kind]
+    if not base_url and row.needs_base_url:
+        raise AddressError(f"a provider of kind {kind} needs a base URL")
+    address = base_url or row.base_url
+    if address != MOCK_URL:
+        check_base_url(address, allow_private=allow_private)

@@ -28,7 +28,7 @@ _NEVER = frozenset(
         *("authorization", "proxy-authorization", "x-api-key", "api-key", "x-goog-api-key"),
         *("cookie", "host", "content-length", "transfer-encoding", "accept-encoding", "expect"),
         *("connection", "keep-alive", "proxy-connection", "te", "trailer", "upgrade"),
-        *("forwarded", "via", "x-real-ip", "x-remote-user"),
+        *("forwarded", "via", "x-real-ip", "x-remote-user", HOP_HEADER),
     }
 )
 
@@ -48,7 +48,10 @@ def check_default_header(name: str, value: str) -> None:
 def build_headers(
     protocol: str, headers: Iterable[tuple[str, str]], base: Mapping[str, str]
 ) -> dict[str, str]:
-    """Return `base` with the request's own headers; InvalidRequestError for an unlisted name."""
+    """Return `base` with the request's own headers; InvalidRequestError for an unlisted name.
+
+    All names are in lower case, so that none is sent twice.
+    """
     built = dict(base)
     allowed = allowed_for(protocol)
     for name, value in headers:
