@@ -4,6 +4,8 @@ What only our own `stream_options.include_usage` caused is taken out again: the 
 `"usage":null` in the others.
 """
 
+import re
+
 import msgspec
 from msgspec import UNSET
 
@@ -13,7 +15,12 @@ from llm_gateway.errors import InvalidAnswerError
 from llm_gateway.types import Call, Facts
 
 DONE = b"[DONE]"
-_NULL_USAGE_END = b',"usage":null}'
+_NULL_USAGE = b',"usage":null'
+# Between it and one end of the chunk stand only plain members: so it is a member of the chunk
+# itself, found without parsing again.
+_MEMBER = rb'"\w+":(?:"[^"\\]*"|null|true|false|-?\d+)'
+_FLAT_START = re.compile(rb"\{%b(?:,%b)*" % (_MEMBER, _MEMBER))
+_FLAT_END = re.compile(rb"(?:,%b)*\}" % _MEMBER)
 
 
 def relay(call: Call, *, model: str) -> "ChatRelay":
@@ -107,6 +114,8 @@ def whole(body: bytes) -> wire.Chunk:
 
 
 def _without_null_usage(data: bytes) -> bytes:
-    if data.endswith(_NULL_USAGE_END):  # the last brace closes the top object
-        return data[: -len(_NULL_USAGE_END)] + b"}"
+    at = data.rfind(_NULL_USAGE)
+    after = at + len(_NULL_USAGE)
+    if at > 0 and (_FLAT_END.fullmatch(data, after) or _FLAT_START.fullmatch(data, 0, at)):
+        return data[:at] + data[after:]
     return splice.without(data, "usage")
