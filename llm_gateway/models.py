@@ -1,9 +1,15 @@
 """Keep providers, their keys, models, prices and routes, and the log of requests."""
 
+from typing import Any
+
+from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator
-from django.db import models
+from django.db import models, transaction
 from typing_extensions import override
 
+from llm_gateway.providers.addresses import AddressError
+from llm_gateway.providers.catalog import CATALOG
+from llm_gateway.providers.endpoint import check_reachable, origin_of
 from tenants.fields import NanoUsdField
 from tenants.models import ApiKey, Configuration, Managed, Tenant, name_field
 
@@ -43,6 +49,33 @@ class Provider(Managed):
     @override
     def __str__(self) -> str:
         return f"{self.tenant}/{self.name}" if self.tenant_id else self.name
+
+    @property
+    def address(self) -> str:
+        """The base URL in force: the row's, else its kind's."""
+        return self.base_url or CATALOG[self.kind].base_url
+
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port of the address: what its secrets are bound to."""
+        return origin_of(self.address)
+
+    @override
+    def clean(self) -> None:
+        if self.kind not in CATALOG:
+            raise ValidationError({"kind": f"{self.kind!r} is no kind of the provider catalogue."})
+        try:
+            check_reachable(self.kind, self.base_url, allow_private=self.allow_private_network)
+        except AddressError as error:
+            raise ValidationError({"base_url": f"{error}."}) from None
+
+    @override
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Save, and wipe the secrets that were given for another origin, whoever moved it."""
+        with transaction.atomic():
+            super().save(*args, **kwargs)
+            moved = self.keys.exclude(sealed=None).exclude(origin=self.origin)
+            moved.update(sealed=None, origin="", last_four="", fingerprint="")
 
 
 class ProviderKey(Managed):

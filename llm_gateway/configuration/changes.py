@@ -1,0 +1,90 @@
+"""Make rows equal to values, one by one, and remember what was done and to which rows."""
+
+from collections import defaultdict
+from collections.abc import Callable
+from typing import TypeVar
+
+from django.db import models
+from msgspec import Struct, field
+
+from llm_gateway.configuration.rows import Values
+from tenants import audit
+from tenants.models import Managed
+
+Row = TypeVar("Row", bound=models.Model)
+
+
+class Report(Struct):
+    """What an apply did: labels such as "budget acme/monthly", and the keys it generated."""
+
+    created: list[str] = field(default_factory=list)
+    updated: list[str] = field(default_factory=list)
+    unchanged: int = 0
+    removed: list[str] = field(default_factory=list)
+    keys: dict[str, str] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)  # of an earlier file, kept without --prune
+
+    @property
+    def differs(self) -> bool:
+        return bool(self.created or self.updated or self.removed)
+
+
+class Changes:
+    """One run over the database, inside one transaction."""
+
+    def __init__(self, actor: str) -> None:
+        self.report = Report()
+        self._actor = actor
+        self._kept: defaultdict[type[models.Model], set[int]] = defaultdict(set)
+
+    def create(self, row: models.Model, label: str) -> None:
+        """Save a new row."""
+        if isinstance(row, Managed):
+            row.managed_by_file = True
+        row.save()
+        self._keep(row)
+        self.report.created.append(label)
+        audit.record(self._actor, "created", row, None, audit.fields_of(row))
+
+    def update(
+        self,
+        row: models.Model,
+        label: str,
+        values: Values,
+        current: Values,
+        also: Callable[[], object] | None = None,
+    ) -> None:
+        """Save the values that differ from the current ones; `also` makes a change beside them.
+
+        A row that the console made and the file names now is the file's; that is no difference.
+        """
+        self._keep(row)
+        different = {name: value for name, value in values.items() if value != current[name]}
+        before = audit.fields_of(row)
+        if isinstance(row, Managed) and not row.managed_by_file:
+            row.managed_by_file = True
+            row.save(update_fields=["managed_by_file"])
+        if not different and also is None:
+            self.report.unchanged += 1
+            return
+        for name, value in different.items():
+            setattr(row, name, value)
+        if also is not None:
+            also()
+        row.save()
+        self.report.updated.append(label)
+        audit.record(self._actor, "updated", row, before, audit.fields_of(row))
+
+    def remove(self, row: models.Model, label: str) -> None:
+        audit.record(self._actor, "removed", row, audit.fields_of(row), None)
+        row.delete()
+        self.report.removed.append(label)
+
+    def left_over(self, model: type[Row]) -> list[Row]:
+        """Return the rows of an earlier file that this one did not name."""
+        managed = model._default_manager.filter(managed_by_file=True)  # noqa: SLF001 - Django's public model API
+        return list(managed.exclude(pk__in=self._kept[model]))
+
+    def _keep(self, row: models.Model) -> None:
+        self._kept[type(row)].add(row.pk)

@@ -1,0 +1,267 @@
+"""Say what a configuration file may hold (contract §3); defaults are what leaving out means.
+
+`enabled` left out keeps what the console set: a kill switch is not undone by the next apply.
+"""
+
+from typing import Annotated
+from zoneinfo import available_timezones
+
+from msgspec import Struct
+
+from llm_gateway.configuration.document import Scalar
+from llm_gateway.configuration.scalars import (
+    Count,
+    CountOrNone,
+    Day,
+    Email,
+    Flag,
+    LongText,
+    Moment,
+    Money,
+    Name,
+    Per,
+    Percent,
+    Portion,
+    Seconds,
+    SecondsOrNone,
+    Share,
+    Text,
+    Tokens,
+    Weight,
+    number,
+    one_of,
+    whole_number,
+)
+from llm_gateway.providers.catalog import CAPABILITIES, CATALOG
+
+
+class Section(Struct, frozen=True):
+    """A part of the file."""
+
+
+def _read_zone(value: object) -> str:
+    if not isinstance(value, str) or value not in available_timezones():
+        raise ValueError(f"{value!r} is not a time zone such as Europe/Berlin")
+    return value
+
+
+Payloads = Annotated[str, one_of("none", "redacted", "full")]
+Zone = Annotated[str, Scalar(_read_zone)]
+
+
+class Settings(Section):
+    fallback_routes: tuple[Name, ...] = ()
+    log_payloads: Payloads = "none"
+    drain_seconds: CountOrNone = 120
+
+
+class ProviderKey(Section):
+    name: Name = "main"
+    value: LongText | None = None
+    weight: Weight = 1
+    enabled: Flag | None = None
+
+
+class Timeouts(Section):
+    connect: Seconds = 2.0
+    first_token: Seconds = 60.0
+    idle: Seconds = 30.0
+    total: Seconds = 600.0
+
+
+class Retry(Section):
+    strategy: Annotated[str, one_of("exponential", "linear", "fibonacci", "adaptive")] = (
+        "exponential"
+    )
+    max_attempts: Annotated[int, whole_number(1, 20)] = 3
+    initial_delay: SecondsOrNone = 0.5
+    max_delay: SecondsOrNone = 20.0
+    base: Annotated[float, number(1, 100)] = 2.0
+    jitter: Share = 0.25
+
+
+class CircuitBreaker(Section):
+    failure_threshold: Count = 5
+    recovery_timeout: Seconds = 5.0
+    max_recovery_timeout: Seconds = 60.0
+    success_threshold: Count = 2
+    adaptive: Flag = False
+
+
+class Mock(Section):
+    """How the mock provider answers: the same to all, or by model; late, or with errors."""
+
+    answer: LongText | None = None
+    answers: dict[str, LongText] = {}
+    delay: SecondsOrNone = 0.0
+    error_rate: Share = 0.0
+
+
+class Provider(Section):
+    name: Name
+    kind: Annotated[str, one_of(*CATALOG)]
+    base_url: Text | None = None
+    allow_private_network: Flag = False
+    enabled: Flag | None = None
+    keys: tuple[ProviderKey, ...] = ()
+    timeouts: Timeouts = Timeouts()
+    max_concurrent_requests: Count = 100
+    retry: Retry | None = None
+    circuit_breaker: CircuitBreaker = CircuitBreaker()
+    mock: Mock | None = None
+
+
+class Tier(Section):
+    above_input_tokens: CountOrNone
+    input: Money | None = None
+    output: Money | None = None
+    cache_read: Money | None = None
+    cache_write: Money | None = None
+    cache_write_1h: Money | None = None
+    reasoning: Money | None = None
+
+
+class Price(Section, rename={"valid_from": "from"}):
+    valid_from: Day
+    input: Money | None = None
+    output: Money | None = None
+    cache_read: Money | None = None
+    cache_write: Money | None = None
+    cache_write_1h: Money | None = None
+    reasoning: Money | None = None
+    request: Money | None = None
+    tiers: tuple[Tier, ...] = ()
+
+
+class RateLimits(Section):
+    requests_per_minute: Count | None = None
+    tokens_per_minute: Count | None = None
+    concurrency: Count | None = None
+
+
+class Model(Section):
+    """A deployment: `provider` is a provider of all, or `TENANT/NAME` for a tenant's own."""
+
+    name: Name
+    provider: Name
+    upstream_name: Text | None = None
+    context_window: Tokens | None = None
+    max_output_tokens: Tokens | None = None
+    capabilities: tuple[Annotated[str, one_of(*sorted(CAPABILITIES))], ...] | None = None
+    quality: Percent | None = None
+    weight: Weight = 1
+    enabled: Flag | None = None
+    rate_limits: RateLimits = RateLimits()
+    prices: tuple[Price, ...] | None = None
+
+
+class When(Section):
+    max_input_tokens: Tokens | None = None
+    tags: dict[str, Text] = {}
+    budget_used_below: Share | None = None
+
+
+class Target(Section):
+    model: Name
+    weight: Weight = 1
+    when: When = When()
+
+
+class Route(Section):
+    name: Name
+    targets: tuple[Target, ...]
+    strategy: Annotated[
+        str,
+        one_of(
+            *("fallback", "cheapest", "fastest", "best_quality"),
+            *("weighted", "round_robin", "least_busy", "race"),
+        ),
+    ] = "fallback"
+    when: When = When()
+    enabled: Flag | None = None
+
+
+class Budget(Section):
+    """`limit: null` only counts."""
+
+    name: Name
+    limit: Money | None
+    period: Annotated[str, one_of("hour", "day", "week", "month", "quarter", "year", "total")] = (
+        "month"
+    )
+    soft: tuple[Portion, ...] = ()
+    hard: Flag = True
+    mode: Annotated[str, one_of("strict", "clamp")] = "strict"
+    model: Name | None = None
+    per: Per | None = None
+
+
+class Cache(Section):
+    enabled: Flag = False
+    ttl: Count = 3600
+    semantic: Flag = False
+    threshold: Share = 0.95
+
+
+class Runs(Section):
+    budget: Money | None = None
+    max_steps: Count | None = None
+    max_seconds: Count | None = None
+
+
+class Guardrail(Section):
+    kind: Name
+    action: Annotated[str, one_of("redact", "block", "flag")] = "block"
+
+
+class Project(Section):
+    name: Name
+    budgets: tuple[Budget, ...] = ()
+    rate_limits: RateLimits = RateLimits()
+
+
+class Member(Section):
+    email: Email
+    role: Annotated[str, one_of("owner", "admin", "member", "viewer")] = "viewer"
+
+
+class Key(Section):
+    name: Name
+    value: LongText | None = None
+    project: Name | None = None
+    models: tuple[Name, ...] | None = None
+    scopes: tuple[Annotated[str, one_of("inference", "usage", "manage")], ...] = (
+        "inference",
+        "usage",
+    )
+    expires: Moment | None = None
+    enabled: Flag | None = None
+    budgets: tuple[Budget, ...] = ()
+    rate_limits: RateLimits = RateLimits()
+
+
+class Tenant(Section):
+    name: Name
+    enabled: Flag | None = None
+    time_zone: Zone = "UTC"
+    models: tuple[Name, ...] | None = None
+    log_payloads: Payloads = "none"
+    cache: Cache = Cache()
+    single_flight: Flag = False
+    rate_limits: RateLimits = RateLimits()
+    budgets: tuple[Budget, ...] = ()
+    runs: Runs = Runs()
+    providers: tuple[Provider, ...] = ()
+    guardrails: tuple[Guardrail, ...] = ()
+    projects: tuple[Project, ...] = ()
+    members: tuple[Member, ...] = ()
+    keys: tuple[Key, ...] = ()
+
+
+class File(Section):
+    version: Annotated[int, whole_number(1, 1)] = 1
+    settings: Settings = Settings()
+    providers: tuple[Provider, ...] = ()
+    models: tuple[Model, ...] = ()
+    routes: tuple[Route, ...] = ()
+    tenants: tuple[Tenant, ...] = ()

@@ -1,0 +1,154 @@
+"""Write tenants of a configuration and what hangs on them: projects, people, keys, rules."""
+
+from collections.abc import Iterable
+
+from django.utils import timezone
+from msgspec import Struct
+
+from llm_gateway.configuration import rows, schema
+from llm_gateway.configuration.changes import Changes
+from llm_gateway.configuration.document import ConfigurationError, Problem
+from llm_gateway.configuration.secrets import Given
+from tenants.keys import issue, key_digest
+from tenants.models import ApiKey, Budget, Member, Project, RateLimit, Tenant
+
+
+class Owner(Struct, frozen=True):
+    """Who holds budgets and limits; `label` is how messages call it."""
+
+    label: str
+    tenant: Tenant
+    project: Project | None = None
+    api_key: ApiKey | None = None
+
+    @property
+    def fields(self) -> rows.Values:
+        return {"tenant": self.tenant, "project": self.project, "api_key": self.api_key}
+
+
+def write_tenants(
+    changes: Changes, sections: Iterable[schema.Tenant], given: Given
+) -> list[Tenant]:
+    """Return the rows, in the order of the sections."""
+    return [
+        _write_tenant(changes, section, f"tenants[{place}]", given)
+        for place, section in enumerate(sections)
+    ]
+
+
+def _write_tenant(changes: Changes, section: schema.Tenant, path: str, given: Given) -> Tenant:
+    values = rows.tenant_values(section)
+    row = Tenant.objects.filter(name=section.name).first()
+    if row is None:
+        row = Tenant(name=section.name, **values)
+        changes.create(row, f"tenant {row}")
+    else:
+        current = rows.tenant_values(rows.tenant_section(row))
+        changes.update(row, f"tenant {row}", values, {"active": row.active, **current})
+    _write_rules(changes, section, Owner(row.name, row))
+    projects = {one.name: _write_project(changes, row, one) for one in section.projects}
+    for member in section.members:
+        _write_member(changes, row, member)
+    for place, key in enumerate(section.keys):
+        writer = _KeyWriter(changes, row, projects.get(key.project or ""))
+        writer.write(key, f"{path}.keys[{place}]", given)
+    return row
+
+
+def _write_project(changes: Changes, tenant: Tenant, section: schema.Project) -> Project:
+    row = Project.objects.of(tenant).filter(name=section.name).first()
+    if row is None:
+        row = Project(tenant=tenant, name=section.name)
+        changes.create(row, f"project {row}")
+    else:
+        changes.update(row, f"project {row}", {}, {})
+    _write_rules(changes, section, Owner(f"{tenant.name}/project {row.name}", tenant, row))
+    return row
+
+
+def _write_member(changes: Changes, tenant: Tenant, section: schema.Member) -> None:
+    label = f"member {tenant}/{section.email}"
+    row = Member.objects.of(tenant).filter(email=section.email).first()
+    if row is None:
+        changes.create(Member(tenant=tenant, email=section.email, role=section.role), label)
+    else:
+        changes.update(row, label, {"role": section.role}, {"role": row.role})
+
+
+class _KeyWriter:
+    """Writes one key of a tenant; its value is given, kept or made."""
+
+    def __init__(self, changes: Changes, tenant: Tenant, project: Project | None) -> None:
+        self._changes, self._tenant, self._project = changes, tenant, project
+
+    def write(self, section: schema.Key, path: str, given: Given) -> None:
+        value = None if section.value is None else given[section.value]
+        row = ApiKey.objects.of(self._tenant).filter(name=section.name).first()
+        if value is not None:
+            self._check_unused(row, value, path)
+        if row is None:
+            row = self._create(section, value)
+        else:
+            self._update(row, section, value)
+        owner = Owner(f"{self._tenant.name}/key {row.name}", self._tenant, None, row)
+        _write_rules(self._changes, section, owner)
+
+    def _create(self, section: schema.Key, value: str | None) -> ApiKey:
+        values = rows.key_values(section, self._project)
+        row = ApiKey(tenant=self._tenant, name=section.name, **values)
+        if section.enabled is False:
+            row.revoked_at = timezone.now()
+        shown = issue(row, value)
+        self._changes.create(row, f"key {row}")
+        if value is None:
+            self._changes.report.keys[str(row)] = shown
+        return row
+
+    def _update(self, row: ApiKey, section: schema.Key, value: str | None) -> None:
+        values = rows.key_values(section, self._project)
+        current = rows.key_values(rows.key_section(row), row.project)
+        if section.enabled is not None and section.enabled != (row.revoked_at is None):
+            values["revoked_at"] = None if section.enabled else timezone.now()
+            current["revoked_at"] = row.revoked_at
+        changed = value is not None and row.digest != key_digest(value)
+        self._changes.update(
+            row, f"key {row}", values, current, (lambda: issue(row, value)) if changed else None
+        )
+
+    def _check_unused(self, row: ApiKey | None, value: str, path: str) -> None:
+        others = ApiKey.all_tenants_unsafe.filter(digest=key_digest(value))
+        if others.exclude(pk=row.pk if row else None).exists():
+            raise ConfigurationError([Problem(f"{path}.value", "another key has this value")])
+
+
+def _write_rules(
+    changes: Changes, section: schema.Tenant | schema.Project | schema.Key, owner: Owner
+) -> None:
+    for budget in section.budgets:
+        _write_budget(changes, owner, budget)
+    _write_rate_limits(changes, owner, section.rate_limits)
+
+
+def _write_budget(changes: Changes, owner: Owner, section: schema.Budget) -> None:
+    label = f"budget {owner.label}/{section.name}"
+    values = rows.budget_values(section)
+    row = Budget.objects.of(owner.tenant).filter(**owner.fields, name=section.name).first()
+    if row is None:
+        changes.create(Budget(**owner.fields, name=section.name, **values), label)
+    else:
+        changes.update(row, label, values, rows.budget_values(rows.budget_section(row)))
+
+
+def _write_rate_limits(changes: Changes, owner: Owner, section: schema.RateLimits) -> None:
+    """A section that is left out removes limits of an earlier file, but not the console's."""
+    label = f"rate limits {owner.label}"
+    values = rows.rate_limits_values(section)
+    row = RateLimit.objects.of(owner.tenant).filter(**owner.fields).first()
+    if section == rows.NO_LIMITS:
+        if row is not None and row.managed_by_file:
+            changes.remove(row, label)
+    elif row is None:
+        changes.create(RateLimit(**owner.fields, **values), label)
+    else:
+        current = rows.rate_limits_values(rows.rate_limits_section(row))
+        changes.update(row, label, values, current)

@@ -1,0 +1,40 @@
+"""`manage.py rotate_master_key`: wrap every secret anew with the first master key."""
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db import transaction
+from typing_extensions import override
+
+from llm_gateway import vault
+from llm_gateway.models import ProviderKey
+from tenants import audit
+from tenants.install import rewrap_install_secrets
+from tenants.secrets import SecretError
+
+
+class Command(BaseCommand):
+    help = "Encrypt every stored secret anew with the first key of MOBIUS_MASTER_KEY."
+
+    @override
+    def handle(self, *args: Any, **options: Any) -> None:
+        with transaction.atomic():
+            wrapped = self._rewrap_provider_keys()
+            try:
+                installed = rewrap_install_secrets()
+            except SecretError as error:
+                raise CommandError(f"An install secret: {error}; nothing was changed.") from None
+        self.stdout.write(
+            f"{wrapped} provider keys and {installed} install secrets are under the first key now."
+        )
+
+    def _rewrap_provider_keys(self) -> int:
+        keys = ProviderKey.objects.select_related("provider").exclude(sealed=None)
+        rows = list(keys.select_for_update(of=("self",)))
+        for row in rows:
+            try:
+                vault.rewrap(row)
+            except SecretError as error:
+                raise CommandError(f"Provider key {row}: {error}; nothing was changed.") from None
+            audit.record("rotate_master_key", "rewrapped", row)
+        return len(rows)
