@@ -1,0 +1,111 @@
+"""Do a group of operations in one transaction: lock, read, decide, write.
+
+Every surprise is decided here; the fast path only supposes.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+from msgspec import Struct
+
+from tenants.money.chain import Head, link
+from tenants.money.decide import Attempt, Result, Values, decide
+from tenants.money.ops import Admit, Expire, Mark, Note, Op, Place, Release, Settle, bound_places
+from tenants.money.places import Places
+from tenants.money.store import Store, StoreError
+
+_TRIES = 3
+
+
+class Chained(Struct, frozen=True):
+    """Who writes, with which key."""
+
+    writer_id: int
+    key: bytes
+
+
+def apply_carefully(
+    store: Store, places: Places, chained: Chained, head: Head, ops: Sequence[Op]
+) -> tuple[list[Result], Head, datetime]:
+    """Return the results, the new head of the chain and the instant; committed when it returns."""
+    now = store.now()
+    for _ in range(_TRIES):
+        found = places.make(store, _wanted(ops), now)
+        store.begin()
+        try:
+            now = store.now()
+            if any(places.find(place, now) is None for place in found):
+                store.rollback()  # a period ended meanwhile
+                continue
+            results, head = _decide_and_write(store, chained, head, ops, (now, found))
+            store.commit()
+        except BaseException:
+            store.rollback()
+            raise
+        return results, head, now
+    raise StoreError("the clock of the database does not stand still")
+
+
+def _decide_and_write(
+    store: Store,
+    chained: Chained,
+    head: Head,
+    ops: Sequence[Op],
+    at: tuple[datetime, dict[Place, int]],
+) -> tuple[list[Result], Head]:
+    now, found = at
+    hold_ids = {hold_id for op in ops if (hold_id := _hold_id(op))}
+    # Which buckets a hold sits in never changes, so it may be read before they are locked.
+    looked_up = store.read_holds(hold_ids) if hold_ids else {}
+    ids = set(found.values())
+    ids.update(*(hold.bucket_ids for hold in looked_up.values()))
+    ids.update(*(op.hold.bucket_ids or () for op in ops if isinstance(op, Settle)))
+    values = Values(
+        now=now,
+        places=found,
+        buckets=store.lock_buckets(ids, now) if ids else {},
+        holds=store.lock_holds(hold_ids) if hold_ids else {},
+        past=store.past([attempt for op in ops if (attempt := _attempt(op))]),
+    )
+    results, effects = decide(values, ops)
+    entries, head = link(chained.key, chained.writer_id, head, effects.entries)
+    # Announced first: the guard of `apply` refuses a threshold that nobody was told of.
+    store.annotate(effects)
+    store.apply(effects, entries, chained.writer_id, head)
+    return results, head
+
+
+def _wanted(ops: Sequence[Op]) -> list[tuple[int, Place]]:
+    wanted: list[tuple[int, Place]] = []
+    for op in ops:
+        if isinstance(op, Admit):
+            request = op.request
+        elif isinstance(op, Settle) and op.hold.bucket_ids is None:
+            request = op.hold.request
+        else:
+            continue
+        wanted.extend((request.tenant_id, place) for place in bound_places(request))
+    return wanted
+
+
+def _hold_id(op: Op) -> UUID | None:
+    match op:
+        case Settle() | Expire():
+            return op.hold.id
+        case Release() | Mark():
+            return op.hold_id
+        case _:
+            return None
+
+
+def _attempt(op: Op) -> Attempt | None:
+    match op:
+        case Settle():
+            return op.hold.request.request_id, op.hold.request.attempt_no
+        case Expire():
+            return op.hold.request_id, op.hold.attempt_no
+        case Note():
+            return op.entry.request_id, op.entry.attempt_no
+        case _:
+            return None

@@ -1,0 +1,157 @@
+"""The ledger as the event loop sees it: admit before a socket opens, settle before the last byte.
+
+A hold that is answered after its caller gave up is released at once.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+from msgspec.structs import replace
+
+from tenants.ids import new_id
+from tenants.money.applicable import plain_text
+from tenants.money.ops import Admit, Mark, Note, Release, Settle
+from tenants.money.rows import EntryRow
+from tenants.money.store import Store
+from tenants.money.types import (
+    Charges,
+    Hold,
+    HoldRequest,
+    LedgerOverloadedError,
+    LedgerUnavailableError,
+    Refusal,
+    Settled,
+    Settlement,
+)
+from tenants.money.writer import Delivery, Pending, Writer
+
+MOST_WAITING = 2048
+ADMIT_S = 0.8
+SETTLE_S = 5.0
+_STALLED_S = 1.0
+_CUT_S = 3.0
+
+
+class Ledger:
+    """One for each process; its writer starts with the first operation or with `start`."""
+
+    def __init__(
+        self,
+        store: Store,
+        load_key: Callable[[], bytes],
+        *,
+        charges: Charges = Charges(),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._writer = Writer(store, load_key, self._deliver, charges=charges, clock=clock)
+        self._started = False
+
+    def start(self) -> None:
+        """Start the writer. Raises LedgerInUseError where another process has the ledger."""
+        if not self._started:
+            self._started = True
+            self._writer.start()
+
+    async def close(self) -> None:
+        """Write what is queued and end the writer's lease."""
+        if self._started:
+            await asyncio.to_thread(self._writer.stop)
+
+    async def admit(self, request: HoldRequest) -> Hold | Refusal:
+        """Take a hold for one attempt; a refusal changed nothing.
+
+        Raises LedgerUnavailableError within a second where the database does not answer, and
+        LedgerOverloadedError where too many wait.
+        """
+        self.start()
+        self._check_accepting()
+        pending = self._submit(Admit(new_id(), _storable(request)))
+        result: Hold | Refusal = await self._answer(pending, ADMIT_S)
+        return result
+
+    async def settle(self, hold: Hold, settlement: Settlement) -> Settled:
+        """End an attempt; its entry is durable when this returns. Doing it again changes nothing.
+
+        Raises LedgerUnavailableError after five seconds without an answer: the settle stays queued,
+        and the hold stays for the sweeper.
+        """
+        pending = self._submit(Settle(hold, settlement))
+        result: Settled = await self._answer(pending, SETTLE_S)
+        return result
+
+    async def release(self, hold: Hold) -> None:
+        """Give back a hold whose attempt never started."""
+        await self._answer(self._submit(Release(hold.id)), SETTLE_S)
+
+    async def mark_uncertain(self, hold: Hold, seen_output: int = 0) -> None:
+        """Keep the hold of an attempt that may have been billed; it is charged at expiry."""
+        await self._answer(self._submit(Mark(hold.id, seen_output)), SETTLE_S)
+
+    async def note(self, entry: EntryRow) -> None:
+        """Write an entry that needs no money."""
+        await self._answer(self._submit(Note(entry)), SETTLE_S)
+
+    def seen(self, hold: Hold, output_units: int) -> None:
+        """Remember how much a running stream has put out; written every ten seconds."""
+        self._writer.seen(hold.id, output_units)
+
+    def _check_accepting(self) -> None:
+        writer = self._writer
+        if not writer.online:
+            raise LedgerUnavailableError("the ledger cannot be written")
+        if (stalled := writer.stalled_s()) > _STALLED_S:
+            if stalled > _CUT_S:
+                writer.cut()
+            raise LedgerUnavailableError("the ledger does not answer")
+        if writer.waiting >= MOST_WAITING:
+            raise LedgerOverloadedError("too many requests wait for the ledger")
+
+    def _submit(self, op: Any) -> Pending:
+        self.start()
+        pending = Pending(op, asyncio.get_running_loop().create_future())
+        self._writer.submit(pending)
+        return pending
+
+    async def _answer(self, pending: Pending, seconds: float) -> Any:
+        future = pending.future
+        assert future is not None  # noqa: S101 - made with one
+        timer = future.get_loop().call_later(seconds, self._give_up, pending)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            # A settle is done all the same; an admission nobody waits for is not started.
+            pending.abandoned = isinstance(pending.op, Admit)
+            raise
+        finally:
+            timer.cancel()
+
+    def _give_up(self, pending: Pending) -> None:
+        pending.abandoned = isinstance(pending.op, Admit)
+        if self._writer.stalled_s() > _CUT_S:
+            self._writer.cut()
+        if pending.future is not None and not pending.future.done():
+            pending.future.set_exception(LedgerUnavailableError("the ledger does not answer"))
+
+    def _deliver(self, deliveries: list[Delivery]) -> None:
+        for pending, answer in deliveries:
+            future = pending.future
+            if future is None or future.done():
+                if isinstance(answer, Hold):
+                    self._writer.submit(Pending(Release(answer.id)))
+            elif isinstance(answer, Exception):
+                future.set_exception(answer)
+            else:
+                future.set_result(answer)
+
+
+def _storable(request: HoldRequest) -> HoldRequest:
+    """Return the request with text that every database takes."""
+    if not request.end_user and not request.tags:
+        return request
+    return replace(
+        request,
+        end_user=plain_text(request.end_user)[:256],
+        tags={plain_text(name): plain_text(value) for name, value in request.tags.items()},
+    )
