@@ -9,6 +9,7 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 from django.urls import reverse_lazy
 
+from mobius import console_navigation as console
 from mobius import env
 
 django_stubs_ext.monkeypatch()
@@ -53,9 +54,9 @@ LOG_FORMAT = env.choice("MOBIUS_LOG_FORMAT", "console", "json", "console")
 # --- applications ----------------------------------------------------------------------------
 
 INSTALLED_APPS = [
-    "unfold",
+    "unfold.apps.BasicAppConfig",
     "unfold.contrib.filters",
-    "django.contrib.admin",
+    "mobius.console.ConsoleConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -82,6 +83,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "mobius.headers.PageHeaders",
 ]
 ROOT_URLCONF = "mobius.urls"
 ASGI_APPLICATION = "mobius.asgi.application"
@@ -156,6 +158,7 @@ AUTH_PASSWORD_VALIDATORS = [
     )
 ]
 LOGIN_URL = reverse_lazy("admin:login")
+LOGIN_REDIRECT_URL = reverse_lazy("admin:index")
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_I18N = False
@@ -210,5 +213,10 @@ UNFOLD = {
     "SITE_HEADER": "Mobius",
     "SITE_SUBHEADER": "LLM gateway",
     "SITE_SYMBOL": "all_inclusive",
+    "SITE_FAVICONS": [
+        {"rel": "icon", "type": "image/svg+xml", "href": STATIC_URL + "llm_gateway/mark.svg"}
+    ],
+    "STYLES": [STATIC_URL + "llm_gateway/console.css"],
     "DASHBOARD_CALLBACK": "llm_gateway.admin.overview.dashboard",
+    "SIDEBAR": {"navigation": console.NAVIGATION},
 }

@@ -3,4 +3,6 @@
 from django.contrib import admin
 from django.urls import path
 
-urlpatterns = [path("admin/", admin.site.urls)]
+from llm_gateway.landing import landing
+
+urlpatterns = [path("", landing, name="landing"), path("admin/", admin.site.urls)]

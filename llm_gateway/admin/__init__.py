@@ -1,0 +1,5 @@
+"""The console's pages for providers, models, routes, keys and traffic: a module each."""
+
+from llm_gateway.admin import api_keys, deployments, providers, requests, routes
+
+__all__ = ["api_keys", "deployments", "providers", "requests", "routes"]

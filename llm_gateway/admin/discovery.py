@@ -1,0 +1,4 @@
+"""Try keys and discover models of a provider, from the console."""
+
+class DiscoveryActions:
+    pass

@@ -1,0 +1,235 @@
+"""Show the request log: a filtered list, and each request as the decision it was."""
+
+from typing import Any, ClassVar
+from uuid import UUID
+
+from django.contrib import admin
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+from typing_extensions import override
+from unfold.contrib.filters.admin import DropdownFilter, FieldTextFilter, RangeDateTimeFilter
+from unfold.paginator import InfinitePaginator
+
+from llm_gateway.models import Model, Provider, RequestLog
+from tenants.admin.base import ReadOnlyAdmin
+from tenants.admin.columns import ago, column, duration, fact, facts_table, money
+from tenants.models import Tenant
+
+OUTCOMES = {"ok": "success", "failed": "danger", "refused": "warning", "cancelled": "info"}
+
+
+class _Choice(DropdownFilter):  # type: ignore[misc] # the theme is not typed
+    """A column of names, offered from the configuration: the log itself is never scanned for it."""
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(name, name) for name in self.names()]
+
+    def names(self) -> list[str]:
+        raise NotImplementedError
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        value = self.value()
+        return queryset.filter(**{self.parameter_name: value}) if value else queryset
+
+
+class TenantFilter(_Choice):
+    title, parameter_name = "tenant", "tenant_name"
+
+    def names(self) -> list[str]:
+        return list(Tenant.objects.values_list("name", flat=True))
+
+
+class ModelFilter(_Choice):
+    title, parameter_name = "model", "model"
+
+    def names(self) -> list[str]:
+        return list(Model.objects.order_by("name").values_list("name", flat=True).distinct())
+
+
+class ProviderFilter(_Choice):
+    title, parameter_name = "provider", "provider"
+
+    def names(self) -> list[str]:
+        return list(Provider.objects.values_list("name", flat=True).distinct())
+
+
+class OutcomeFilter(_Choice):
+    title, parameter_name = "outcome", "outcome"
+
+    def names(self) -> list[str]:
+        return list(OUTCOMES)
+
+
+@admin.register(RequestLog)
+class RequestLogAdmin(ReadOnlyAdmin):
+    """Every client request as it ended."""
+
+    list_display = (
+        "when",
+        "tenant_name",
+        "key_name",
+        "answered",
+        "ended",
+        "status",
+        "tokens",
+        "cost",
+        "took",
+        "first",
+        "tries",
+    )
+    list_display_links = ("when",)
+    list_filter = (
+        ("created_at", RangeDateTimeFilter),
+        TenantFilter,
+        ModelFilter,
+        ProviderFilter,
+        OutcomeFilter,
+        ("code", FieldTextFilter),
+    )
+    list_filter_submit = True
+    search_fields = ("id",)
+    search_help_text = "A whole request id, end user, key, model or error code"
+    paginator = InfinitePaginator
+    change_form_before_template = None
+    fieldsets: ClassVar[tuple[Any, ...]] = (
+        ("What happened", {"fields": ("summary",)}),
+        ("Attempts", {"fields": ("attempts",)}),
+        ("Limits checked", {"fields": ("limits",)}),
+        ("Candidates", {"fields": ("candidates",)}),
+        ("Cost", {"fields": ("line_items", "usage")}),
+        ("Ids", {"fields": ("ids",)}),
+        ("Decision record as kept", {"fields": ("decision",), "classes": ["collapse"]}),
+    )
+
+    @override
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        """Match whole words: a pattern over a log of millions would be a weapon."""
+        term = search_term.strip()
+        if not term:
+            return queryset, False
+        try:
+            return queryset.filter(pk=UUID(term)), False
+        except ValueError:
+            columns = ("end_user", "key_name", "requested_model", "model", "code", "tenant_name")
+            wanted = Q()
+            for name in columns:
+                wanted |= Q((name, term))
+            return queryset.filter(wanted), False
+
+    # --- list -------------------------------------------------------------------------------
+
+    @column("when", order="id")
+    def when(self, log: RequestLog) -> str:
+        return ago(log.created_at)
+
+    @column("model", order="model")
+    def answered(self, log: RequestLog) -> SafeString | str:
+        if not log.model:
+            return log.requested_model
+        if log.model == log.requested_model:
+            return format_html("{} <small>{}</small>", log.model, log.provider)
+        return format_html(
+            "{} → {} <small>{}</small>", log.requested_model, log.model, log.provider
+        )
+
+    @column("outcome", order="outcome", labels=OUTCOMES)
+    def ended(self, log: RequestLog) -> str:
+        return log.outcome
+
+    @column("tokens", order="output_tokens")
+    def tokens(self, log: RequestLog) -> str:
+        return f"{log.input_tokens:,} / {log.output_tokens:,}"
+
+    @column("cost", order="cost_nano")
+    def cost(self, log: RequestLog) -> str:
+        return money(log.cost_nano)
+
+    @column("time", order="duration_ms")
+    def took(self, log: RequestLog) -> str:
+        return duration(log.duration_ms)
+
+    @column("first token", order="first_token_ms")
+    def first(self, log: RequestLog) -> str:
+        return duration(log.first_token_ms)
+
+    @column("attempts", order="attempt_count")
+    def tries(self, log: RequestLog) -> int:
+        return log.attempt_count
+
+    # --- detail -----------------------------------------------------------------------------
+
+    @column("summary")
+    def summary(self, log: RequestLog) -> SafeString:
+        return _facts(
+            {
+                "outcome": f"{log.outcome}, status {log.status}",
+                "error": " ".join(part for part in (log.code, log.error) if part),
+                "asked for": log.requested_model,
+                "answered by": f"{log.model} at {log.provider}" if log.model else "nobody",
+                "endpoint": f"{log.endpoint}{', streamed' if log.stream else ''}",
+                "time": f"{duration(log.duration_ms)}, first token {duration(log.first_token_ms)}",
+                "cost": money(log.cost_nano),
+                "cache": log.cache,
+                "finish reason": log.finish_reason,
+                "at": f"{log.created_at:%Y-%m-%d %H:%M:%S.%f} UTC",
+            }
+        )
+
+    @column("one line each")
+    def attempts(self, log: RequestLog) -> SafeString | str:
+        return _records(log, "attempts")
+
+    @column("with their numbers")
+    def limits(self, log: RequestLog) -> SafeString | str:
+        return _records(log, "limits")
+
+    @column("and why dropped")
+    def candidates(self, log: RequestLog) -> SafeString | str:
+        return _records(log, "candidates")
+
+    @column("line items")
+    def line_items(self, log: RequestLog) -> SafeString | str:
+        return facts_table(log.lines)
+
+    @column("usage")
+    def usage(self, log: RequestLog) -> SafeString:
+        return _facts(
+            {
+                "input tokens": log.input_tokens,
+                "of them cached": log.cached_tokens,
+                "output tokens": log.output_tokens,
+                "of them reasoning": log.reasoning_tokens,
+                "counted by": "us, the provider did not say" if log.estimated else "the provider",
+            }
+        )
+
+    @column("who and where")
+    def ids(self, log: RequestLog) -> SafeString:
+        return _facts(
+            {
+                "request": str(log.pk),
+                "tenant": log.tenant_name,
+                "project": log.project_name,
+                "API key": log.key_name,
+                "end user": log.end_user,
+                "tags": log.tags,
+            }
+        )
+
+
+def _records(log: RequestLog, part: str) -> SafeString | str:
+    found = log.decision.get(part) or []
+    rows = [row if isinstance(row, dict) else {part: row} for row in found]
+    return facts_table(rows)
+
+
+def _facts(values: dict[str, Any]) -> SafeString:
+    shown = ((name, fact(name, value)) for name, value in values.items() if value not in ("", {}))
+    return format_html(
+        '<table class="facts"><tbody>{}</tbody></table>',
+        format_html_join("", "<tr><th>{}</th><td>{}</td></tr>", shown),
+    )

@@ -1,0 +1,52 @@
+"""Group the console's pages in its sidebar by what people do there."""
+
+from typing import Any
+
+from django.urls import reverse_lazy
+
+
+def _group(title: str, *items: dict[str, Any]) -> dict[str, Any]:
+    return {"title": title, "separator": True, "items": list(items)}
+
+
+def _page(title: str, icon: str, model: str) -> dict[str, Any]:
+    return {"title": title, "icon": icon, "link": reverse_lazy(f"admin:{model}_changelist")}
+
+
+NAVIGATION = [
+    _group(
+        "Traffic",
+        {"title": "Overview", "icon": "monitoring", "link": reverse_lazy("admin:index")},
+        _page("Requests", "receipt_long", "llm_gateway_requestlog"),
+    ),
+    _group(
+        "Providers",
+        _page("Providers", "dns", "llm_gateway_provider"),
+        _page("Provider keys", "vpn_key", "llm_gateway_providerkey"),
+        _page("Models", "neurology", "llm_gateway_model"),
+        _page("Prices", "sell", "llm_gateway_price"),
+        _page("Routes", "alt_route", "llm_gateway_route"),
+    ),
+    _group(
+        "Tenants",
+        _page("Tenants", "apartment", "tenants_tenant"),
+        _page("Projects", "folder", "tenants_project"),
+        _page("Members", "group", "tenants_member"),
+        _page("API keys", "key", "tenants_apikey"),
+        _page("Budgets", "savings", "tenants_budget"),
+        _page("Rate limits", "speed", "tenants_ratelimit"),
+    ),
+    _group(
+        "Ledger",
+        _page("Buckets", "data_usage", "tenants_bucket"),
+        _page("Holds", "hourglass_top", "tenants_hold"),
+        _page("Entries", "menu_book", "tenants_entry"),
+    ),
+    _group(
+        "Installation",
+        _page("Audit", "fact_check", "tenants_auditevent"),
+        _page("Settings", "settings", "llm_gateway_gatewaysettings"),
+        _page("Users", "person", "auth_user"),
+        _page("Groups", "badge", "auth_group"),
+    ),
+]

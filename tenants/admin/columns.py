@@ -1,0 +1,110 @@
+"""Show values as people read them: money in dollars, times as distances, states in colour."""
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from typing import Any, TypeVar
+
+from django.utils import timezone
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+
+from tenants.types import NANO, short_usd
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_UNITS = (("y", 31_536_000), ("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
+
+
+def column(
+    description: str, *, order: str | None = None, labels: Mapping[str, str] | bool = False
+) -> Callable[[F], F]:
+    """Name a list column; `labels` maps its text to a colour: success, danger, warning, info."""
+
+    def mark(method: F) -> F:
+        method.short_description = description  # type: ignore[attr-defined] # the admin reads it
+        method.admin_order_field = order  # type: ignore[attr-defined] # the admin reads it
+        if labels:
+            method.label = labels  # type: ignore[attr-defined] # the theme reads it
+        return method
+
+    return mark
+
+
+def money(nano: int | None) -> str:
+    """Return nano-dollars for reading: cents above a dollar, three significant digits below."""
+    if nano is None:
+        return "–"
+    if abs(nano) >= NANO or nano == 0:
+        return f"${nano / NANO:,.2f}"
+    text = f"{nano / NANO:.3g}"
+    return f"${text}" if "e" not in text else f"${short_usd(nano)}"
+
+
+def duration(milliseconds: float | None) -> str:
+    """Return a time span for reading: '840 ms', '12.3 s'."""
+    if milliseconds is None:
+        return "–"
+    return f"{milliseconds:.0f} ms" if milliseconds < 1000 else f"{milliseconds / 1000:.2f} s"  # noqa: PLR2004 - a second
+
+
+def ago(moment: datetime | None, *, now: datetime | None = None) -> SafeString | str:
+    """Return how long ago, or how soon, with the exact time under the pointer."""
+    if moment is None:
+        return "–"
+    seconds = ((now or timezone.now()) - moment).total_seconds()
+    text = distance(abs(seconds))
+    return format_html(
+        '<time datetime="{}" title="{}" class="whitespace-nowrap">{}</time>',
+        moment.isoformat(),
+        moment.strftime("%Y-%m-%d %H:%M:%S %Z"),
+        f"{text} ago" if seconds >= 0 else f"in {text}",
+    )
+
+
+def distance(seconds: float) -> str:
+    """Return the largest unit that fits: '3 h', '12 d'."""
+    for name, size in _UNITS:
+        if seconds >= size:
+            return f"{int(seconds // size)} {name}"
+    return "0 s"
+
+
+def facts_table(rows: Iterable[Mapping[str, Any]]) -> SafeString | str:
+    """Return records as a table: a column for every name that occurs, money in dollars."""
+    records = [dict(row) for row in rows if isinstance(row, Mapping)]
+    names = list(dict.fromkeys(name for record in records for name in record))
+    if not names:
+        return "–"
+    return format_html(
+        '<table class="facts"><thead><tr>{}</tr></thead><tbody>{}</tbody></table>',
+        format_html_join("", "<th>{}</th>", ((_heading(name),) for name in names)),
+        format_html_join(
+            "",
+            "<tr>{}</tr>",
+            (
+                (format_html_join("", "<td>{}</td>", ((fact(n, r.get(n)),) for n in names)),)
+                for r in records
+            ),
+        ),
+    )
+
+
+def fact(name: str, value: Any) -> str:
+    """Return one value of a record as text; the name tells its unit."""
+    if value is None or value == "":
+        return "–"
+    if name.endswith("_nano") and isinstance(value, int):
+        return money(value)
+    if name.endswith("_ms") and isinstance(value, int | float):
+        return duration(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{_heading(key)} {fact(key, item)}" for key, item in value.items())
+    if isinstance(value, list):
+        return ", ".join(fact(name, item) for item in value)
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _heading(name: str) -> str:
+    return name.removesuffix("_nano").removesuffix("_ms").replace("_", " ")

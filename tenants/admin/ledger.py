@@ -1,0 +1,199 @@
+"""Show the ledger: what each budget has used, what is held, what was charged. Nothing is editable."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import Model, OuterRef, QuerySet, Subquery
+from django.http import HttpRequest
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from typing_extensions import override
+from unfold.contrib.filters.admin import ChoicesDropdownFilter, RangeDateTimeFilter
+from unfold.paginator import InfinitePaginator
+
+from tenants.admin.base import ReadOnlyAdmin
+from tenants.admin.columns import ago, column, facts_table, money
+from tenants.models import Budget, Tenant
+from tenants.money.models import Bucket, Entry, Hold
+
+
+def name_of(model: type[Model], column_name: str) -> Subquery:
+    """Return the name of a row that may be gone: a join would hide what it was spent on."""
+    rows = model._base_manager.filter(pk=OuterRef(column_name))
+    return Subquery(rows.values("name")[:1])
+
+
+class LedgerAdmin(ReadOnlyAdmin):
+    """What all rows of the ledger show: whose they are."""
+
+    change_form_before_template = None
+    paginator = InfinitePaginator
+
+    @override
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        rows: QuerySet[Any] = super().get_queryset(request)
+        return rows.annotate(tenant_label=name_of(Tenant, "tenant_id"))
+
+    @column("tenant", order="tenant_id")
+    def whose(self, row: Any) -> str:
+        return row.tenant_label or f"gone (id {row.tenant_id})"
+
+
+@admin.register(Bucket)
+class BucketAdmin(LedgerAdmin):
+    """Budgets in their periods: how full they are."""
+
+    list_display = ("budget", "whose", "subject", "meter", "used", "held", "limit", "began", "ends")
+    list_filter = (("starts_at", RangeDateTimeFilter),)
+    search_fields = ("subject",)
+    ordering = ("-starts_at", "-id")
+    fields = ("budget", "whose", "subject", "meter", "used", "held", "limit", "began", "ends")
+    readonly_fields = fields
+
+    @override
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        budgets = Budget._base_manager.filter(pk=OuterRef("budget_id"))
+        return (
+            super()
+            .get_queryset(request)
+            .annotate(
+                budget_label=name_of(Budget, "budget_id"),
+                limit_nano=Subquery(budgets.values("limit_nano")[:1]),
+            )
+        )
+
+    @column("budget", order="budget_id")
+    def budget(self, bucket: Any) -> str:
+        return bucket.budget_label or f"gone (id {bucket.budget_id})"
+
+    @column("filled")
+    def meter(self, bucket: Any) -> SafeString | str:
+        if not bucket.limit_nano:
+            return "–"
+        share = (bucket.used_nano + bucket.held_nano) / bucket.limit_nano
+        return format_html(
+            '<meter min="0" max="1" low="0.8" high="0.95" optimum="0" value="{}"></meter> {}',
+            f"{min(share, 1):.3f}",
+            f"{share:.0%}",
+        )
+
+    @column("used", order="used_nano")
+    def used(self, bucket: Bucket) -> str:
+        return money(bucket.used_nano)
+
+    @column("held", order="held_nano")
+    def held(self, bucket: Bucket) -> str:
+        return money(bucket.held_nano)
+
+    @column("limit")
+    def limit(self, bucket: Any) -> str:
+        return money(bucket.limit_nano)
+
+    @column("began", order="starts_at")
+    def began(self, bucket: Bucket) -> str:
+        return ago(bucket.starts_at)
+
+    @column("renews", order="ends_at")
+    def ends(self, bucket: Bucket) -> str:
+        return ago(bucket.ends_at) if bucket.ends_at else "never"
+
+
+class SpentAdmin(LedgerAdmin):
+    """What a hold and an entry have in common: one attempt of one request."""
+
+    @column("request")
+    def request_link(self, row: Any) -> SafeString:
+        return format_html(
+            '<a class="text-link" href="/admin/llm_gateway/requestlog/{}/change/">{}</a> · {}',
+            row.request_id,
+            str(row.request_id)[-12:],
+            row.attempt_no,
+        )
+
+    @column("when", order="created_at")
+    def when(self, row: Any) -> str:
+        return ago(row.created_at)
+
+    @column("amount", order="amount_nano")
+    def amount(self, row: Any) -> str:
+        return "unpriced" if row.unpriced else money(row.amount_nano)
+
+
+@admin.register(Hold)
+class HoldAdmin(SpentAdmin):
+    """Money set aside for attempts that have not ended."""
+
+    list_display = ("when", "whose", "model", "amount", "open_state", "deadline", "request_link")
+    list_filter = (("state", ChoicesDropdownFilter),)
+    search_fields = ("=request_id", "=model")
+    ordering = ("-created_at",)
+    fields = (
+        "request_link",
+        "whose",
+        "model",
+        "amount",
+        "open_state",
+        "input_estimate",
+        "seen_output",
+        "when",
+        "deadline",
+        "bucket_ids",
+        "tags",
+    )
+    readonly_fields = fields
+
+    @column("state", order="state", labels={"open": "info", "uncertain": "warning"})
+    def open_state(self, hold: Hold) -> str:
+        return hold.state
+
+    @column("deadline", order="deadline_at")
+    def deadline(self, hold: Hold) -> str:
+        return ago(hold.deadline_at)
+
+
+OUTCOMES = {"ok": "success", "failed": "danger", "cancelled": "warning", "uncertain": "warning"}
+
+
+@admin.register(Entry)
+class EntryAdmin(SpentAdmin):
+    """What every attempt cost: append-only."""
+
+    list_display = ("when", "whose", "model", "kind", "ended", "amount", "request_link")
+    list_filter = (
+        ("created_at", RangeDateTimeFilter),
+        ("kind", ChoicesDropdownFilter),
+    )
+    search_fields = ("=request_id", "=model", "=end_user")
+    ordering = ("-id",)
+    fields = (
+        "request_link",
+        "whose",
+        "model",
+        "kind",
+        "ended",
+        "estimated",
+        "amount",
+        "set_aside",
+        "sheet",
+        "usage",
+        "tags",
+        "end_user",
+        "when",
+        "writer_id",
+        "writer_seq",
+        "prev_hash",
+        "hash",
+    )
+    readonly_fields = fields
+
+    @column("outcome", order="outcome", labels=OUTCOMES)
+    def ended(self, entry: Entry) -> str:
+        return entry.outcome
+
+    @column("held before")
+    def set_aside(self, entry: Entry) -> str:
+        return money(entry.hold_nano)
+
+    @column("line items")
+    def sheet(self, entry: Entry) -> SafeString | str:
+        return facts_table(entry.lines)

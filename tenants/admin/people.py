@@ -1,0 +1,61 @@
+"""Manage who may sign in to the console."""
+
+from http import HTTPStatus
+from typing import ClassVar
+
+from django.contrib import admin
+from django.contrib.admin.utils import unquote
+from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
+from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
+from django.contrib.auth.models import Group, User
+from django.http import HttpRequest, HttpResponse
+from typing_extensions import override
+from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+
+from tenants.admin.base import ConsoleAdmin, record
+from tenants.admin.columns import ago, column
+
+admin.site.unregister(User)
+admin.site.unregister(Group)
+
+
+@admin.register(User)
+class UserAdmin(ConsoleAdmin, DjangoUserAdmin):  # type: ignore[type-arg] # generic only in the stubs
+    """People who sign in; only active superusers on the staff see the console."""
+
+    form = UserChangeForm
+    add_form = UserCreationForm
+    change_password_form = AdminPasswordChangeForm
+    list_display = ("username", "email", "active", "operator", "seen")
+    list_filter = ("is_active", "is_superuser")
+    search_fields = ("username", "email")
+    change_form_before_template = None
+    filter_horizontal: ClassVar[tuple[str, ...]] = ()
+
+    @override
+    def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:  # noqa: A002 - Django's name
+        response = super().user_change_password(request, id, form_url)
+        if response.status_code == HTTPStatus.FOUND:
+            record(request, "password", self.get_object(request, unquote(id)))
+        return response
+
+    @column("active", order="is_active", labels={"yes": "success", "no": "danger"})
+    def active(self, user: User) -> str:
+        return "yes" if user.is_active else "no"
+
+    @column("operator", order="is_superuser", labels={"yes": "info"})
+    def operator(self, user: User) -> str:
+        return "yes" if user.is_superuser and user.is_staff else ""
+
+    @column("last login", order="last_login")
+    def seen(self, user: User) -> str:
+        return ago(user.last_login)
+
+
+@admin.register(Group)
+class GroupAdmin(ConsoleAdmin, DjangoGroupAdmin):
+    """Django's groups of permissions."""
+
+    search_fields = ("name",)
+    change_form_before_template = None
+    filter_horizontal: ClassVar[tuple[str, ...]] = ()
