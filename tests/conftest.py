@@ -24,6 +24,10 @@ def pytest_configure() -> None:
         os.environ[OUTPUT] = tempfile.mkdtemp(prefix="mobius-test-output-")
 
 
+def pytest_report_header() -> str:
+    return f"output of all processes: {os.environ[OUTPUT]}"
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Fail the whole run when a secret got out anywhere (`scorecard.md` S3)."""
     if "PYTEST_XDIST_WORKER" in os.environ:

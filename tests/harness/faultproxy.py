@@ -258,10 +258,11 @@ class Lane:
         step = max(1, int(rule.bytes_per_s / 20)) if rule.bytes_per_s else len(data)
         for start in range(0, len(data), step or 1):
             piece = data[start : start + step]
-            writer.write(piece)
-            await writer.drain()
+            # Counted first, so that whoever has received a byte finds it counted.
             self.passed += len(piece)
             self.proxy.counters.bytes[self.direction] += len(piece)
+            writer.write(piece)
+            await writer.drain()
             if rule.bytes_per_s:
                 await asyncio.sleep(len(piece) / rule.bytes_per_s)
         if rule.cut_after is not None and self.passed >= rule.cut_after:

@@ -1,6 +1,7 @@
 """The harness finds or starts what it needs, keeps what was said, and leaves nothing behind."""
 
 import os
+import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from tests.harness.config import configuration, nano_prices
 from tests.harness.database import PostgresDatabases, SqliteDatabases
 from tests.harness.processes import Process, unused
 from tests.harness.replay import ReplayUpstream
+from tests.harness.trap import Trap
 
 
 def test_postgresql_databases_are_copies_of_one_migrated_template(
@@ -118,6 +120,15 @@ def test_leaks_are_found_in_plain_and_in_base64(tmp_path: Path) -> None:
     for name, secret in secrets.items():
         (tmp_path / name).write_text(f"key={secret}\n")
     assert [path.name for path, _found in canary.leaks(tmp_path)] == ["a", "b"]
+
+
+def test_a_trap_counts_who_comes() -> None:
+    with Trap() as trap:
+        assert trap.connections == 0
+        for _ in range(2):
+            with socket.create_connection(("127.0.0.1", trap.port), timeout=5) as line:
+                assert line.recv(1) == b""
+        assert trap.connections == 2
 
 
 def test_prices_reach_the_upstream_as_nano_dollars_a_token() -> None:

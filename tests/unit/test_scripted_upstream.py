@@ -486,6 +486,13 @@ def test_a_gate_can_stand_in_the_middle_of_a_stream(
         assert b"".join(pieces).endswith(b"data: [DONE]\n\n")
 
 
+def test_scripts_add_up(upstream: Upstream, http: httpx2.Client) -> None:
+    upstream.open_gate("go")
+    upstream.script("alpha", gated("go") + words(3) + cut("fin", at_event=2).but(bill="full"))
+    assert len(events_of(http, chat(streamed=True))) == 3
+    assert upstream.bill().rows[0].output == 3
+
+
 def test_waiting_for_calls_that_do_not_come_fails_by_name(upstream: Upstream) -> None:
     with pytest.raises(TimeoutError, match="seen=1"):
         upstream.wait_seen(1, timeout_s=0.05)

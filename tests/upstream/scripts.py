@@ -1,6 +1,6 @@
 """Build scripts of the upstream in words: what a test says an upstream does.
 
-Every builder returns a `Script`; `then` and `but` extend one, e.g. `answer("hi").but(bill="sent")`.
+Scripts add up and can be changed: `gated("go") + failing(500)`, `answer("hi").but(bill="sent")`.
 """
 
 from base64 import b64encode
@@ -27,12 +27,10 @@ class Script:
     cache_read: int | None = None
     cache_write: int | None = None
 
-    def then(self, *steps: Step) -> "Script":
-        return replace(self, steps=self.steps + steps)
-
-    def after(self, *steps: Step) -> "Script":
-        """Return the same script with these steps before it."""
-        return replace(self, steps=steps + self.steps)
+    def __add__(self, other: "Script") -> "Script":
+        """Return first these steps, then the other's; what the other sets holds."""
+        told = other.described() | {"steps": self.steps + other.steps}
+        return replace(self, **told)
 
     def but(self, **changes: Any) -> "Script":
         return replace(self, **changes)
