@@ -36,7 +36,7 @@ GatewayError
     └── DeadlineError                  our own total deadline
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Any, ClassVar
 
@@ -59,6 +59,7 @@ class GatewayError(Exception):
     param: str | None = None
     retry_after_s: float | None = None
     should_retry: bool | None = None
+    headers: Sequence[tuple[bytes, bytes]] = ()  # of the answer it becomes
 
     def __init__(
         self,
@@ -79,7 +80,7 @@ class CallerError(GatewayError):
     """The request, its key or its money is at fault."""
 
     category = "invalid_request"
-    should_retry = False
+    should_retry: bool | None = False
 
 
 class InvalidRequestError(CallerError):

@@ -14,7 +14,6 @@ from llm_gateway.types import Quirks
 CHAT_ONLY = MappingProxyType({"chat": "openai_chat"})
 CHAT_AND_EMBEDDINGS = MappingProxyType({"chat": "openai_chat", "embeddings": "openai_embeddings"})
 MESSAGES = MappingProxyType({"chat": "anthropic_messages", "count_tokens": "anthropic_messages"})
-MOCK = CHAT_AND_EMBEDDINGS
 
 # Servers that copy the protocol mostly know the older names and not the newer role.
 PLAIN = Quirks(max_tokens_field="max_tokens", developer_role=False)
@@ -226,7 +225,7 @@ _ROWS = (
         kind="mock",
         title="Mock",
         base_url="mock:",  # played in the process
-        adapters=MOCK,
+        adapters=CHAT_AND_EMBEDDINGS,
         auth="none",
         key_optional=True,
         quirks=Quirks(),

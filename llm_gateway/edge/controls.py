@@ -1,0 +1,96 @@
+"""Read the gateway's own request headers (contract §4); a value not understood is a 400."""
+
+import math
+import re
+from collections.abc import Mapping
+from typing import get_args
+
+from llm_gateway.errors import InvalidRequestError
+from llm_gateway.service.inbound import Controls
+from llm_gateway.types import StrategyName
+
+MAX_TAGS, MAX_TAG = 16, 512
+
+_ID = re.compile(r"[\x21-\x7e]{1,128}")
+_NONE = Controls()
+_STRATEGIES = frozenset(get_args(StrategyName))
+
+
+def parse_controls(headers: Mapping[bytes, bytes]) -> Controls:
+    """Return the controls of a request. Raises InvalidRequestError naming the header."""
+    if not any(name.startswith(b"x-mobius-") for name in headers):
+        return _NONE
+    return Controls(
+        timeout_s=_seconds(headers),
+        strategy=_one_of(headers, "x-mobius-strategy", _STRATEGIES),
+        fallbacks=_one_of(headers, "x-mobius-fallbacks", {"on", "off"}) != "off",
+        provider=_identifier(headers, "x-mobius-provider"),
+        tags=_tags(headers),
+        run=_identifier(headers, "x-mobius-run"),
+        hops=_hops(headers),
+    )
+
+
+def _text(headers: Mapping[bytes, bytes], name: str) -> str | None:
+    raw = headers.get(name.encode())
+    if raw is None:
+        return None
+    try:
+        return raw.decode("ascii").strip()
+    except UnicodeDecodeError:
+        raise InvalidRequestError(f"{name} holds characters outside ASCII.", param=name) from None
+
+
+def _seconds(headers: Mapping[bytes, bytes]) -> float | None:
+    name = "x-mobius-timeout"
+    if (text := _text(headers, name)) is None:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds <= 86_400:  # noqa: PLR2004 - a day
+        raise InvalidRequestError(f"{name} has to be a number of seconds.", param=name)
+    return seconds
+
+
+def _one_of(
+    headers: Mapping[bytes, bytes], name: str, choices: set[str] | frozenset[str]
+) -> str | None:
+    text = _text(headers, name)
+    if text is not None and text not in choices:
+        listed = ", ".join(sorted(choices))
+        raise InvalidRequestError(f"{name} has to be one of {listed}.", param=name)
+    return text
+
+
+def _identifier(headers: Mapping[bytes, bytes], name: str) -> str | None:
+    text = _text(headers, name)
+    if text is not None and not _ID.fullmatch(text):
+        raise InvalidRequestError(f"{name} has to be 1 to 128 visible characters.", param=name)
+    return text
+
+
+def _tags(headers: Mapping[bytes, bytes]) -> dict[str, str]:
+    name = "x-mobius-tags"
+    text = _text(headers, name)
+    if not text:
+        return {}
+    tags = {}
+    for pair in text.split(","):
+        key, equals, value = (part.strip() for part in pair.partition("="))
+        if not (equals and _ID.fullmatch(key) and value.isprintable() and len(value) <= MAX_TAG):
+            raise InvalidRequestError(f"{name} has to look like team=research,env=dev.", param=name)
+        if key in tags:
+            raise InvalidRequestError(f"{name} names {key} twice.", param=name)
+        tags[key] = value
+    if len(tags) > MAX_TAGS:
+        raise InvalidRequestError(f"{name} holds more than {MAX_TAGS} tags.", param=name)
+    return tags
+
+
+def _hops(headers: Mapping[bytes, bytes]) -> int:
+    text = _text(headers, "x-mobius-hop") or "0"
+    if not text.isdecimal() or len(text) > 3:  # noqa: PLR2004 - digits
+        raise InvalidRequestError("x-mobius-hop is not a number.", param="x-mobius-hop")
+    return int(text)

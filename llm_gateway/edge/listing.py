@@ -1,0 +1,51 @@
+"""List the models a key may call, in OpenAI's or Anthropic's shape."""
+
+from typing import Any
+
+from llm_gateway.edge.http import encode
+from llm_gateway.errors import ModelNotFoundError
+from llm_gateway.service.runtime import Runtime
+from llm_gateway.types import Configuration
+from tenants.types import Caller
+
+_PREFIX = "/v1/models"
+# Neither shape has a word for "not known": the epoch says so without a lie about a date.
+_CREATED, _CREATED_AT = 0, "1970-01-01T00:00:00Z"
+
+
+def callable_names(configuration: Configuration, caller: Caller) -> list[str]:
+    """Return the models and routes a key may call, sorted."""
+    names = {
+        name
+        for name, deployments in configuration.models.items()
+        if any(one.provider.tenant_id in {None, caller.tenant_id} for one in deployments)
+    }
+    names |= set(configuration.routes)
+    return sorted(names if caller.models is None else names & caller.models)
+
+
+def render(runtime: Runtime, caller: Caller, dialect: str, path: str) -> bytes:
+    """Return the list, or the one model that the path names. Raises ModelNotFoundError."""
+    configuration = runtime.snapshot.current.configuration
+    names = callable_names(configuration, caller)
+    show = _anthropic if dialect == "anthropic_messages" else _openai
+    wanted = path[len(_PREFIX) :].strip("/")
+    if wanted:
+        if wanted not in names:
+            raise ModelNotFoundError(f"The model {wanted!r} does not exist.", param="model")
+        return encode(show(wanted, configuration))
+    rows = [show(name, configuration) for name in names]
+    if dialect == "anthropic_messages":
+        ends = {"first_id": names[0] if names else None, "last_id": names[-1] if names else None}
+        return encode({"data": rows, "has_more": False, **ends})
+    return encode({"object": "list", "data": rows})
+
+
+def _openai(name: str, configuration: Configuration) -> dict[str, Any]:
+    deployments = configuration.models.get(name)
+    owner = deployments[0].provider.name if deployments else "mobius"
+    return {"id": name, "object": "model", "created": _CREATED, "owned_by": owner}
+
+
+def _anthropic(name: str, _: Configuration) -> dict[str, Any]:
+    return {"type": "model", "id": name, "display_name": name, "created_at": _CREATED_AT}

@@ -1,0 +1,134 @@
+"""Turn what an upstream answers into what the caller gets; the end of an answer is kept back.
+
+Four ways, one shape: `feed(chunk)` gives bytes the caller may have now, `tail` what it may have
+only after the ledger's commit. Same dialect: relayed. Otherwise: events cross over.
+"""
+
+from typing import Any, Protocol
+
+from msgspec import Struct
+
+from llm_gateway.adapters.base import EventWriter
+from llm_gateway.adapters.sse import Framer
+from llm_gateway.types import Call, Event, Facts
+
+
+class Translation(Protocol):
+    """One upstream stream on its way to one caller."""
+
+    facts: Facts
+    tail: bytes
+
+    def feed(self, chunk: bytes) -> bytes: ...
+
+
+class Speaking(Struct, frozen=True):
+    """Who speaks what in one attempt: the caller's adapter, the upstream's, and the names."""
+
+    caller: Any  # a ChatAdapter, or an Adapter where both sides are the same
+    upstream: Any
+    call: Call
+    model: str
+    request_id: str
+    created: int  # Unix seconds, where the provider names no time
+
+    @property
+    def same(self) -> bool:
+        return self.caller is self.upstream
+
+    def writer(self) -> EventWriter:
+        writer: EventWriter = self.caller.writer(
+            self.call, model=self.model, request_id=self.request_id, created=self.created
+        )
+        return writer
+
+    def render(self, events: list[Event]) -> bytes:
+        answer: bytes = self.caller.render_answer(
+            events,
+            self.call,
+            model=self.model,
+            request_id=self.request_id,
+            created=self.created,
+        )
+        return answer
+
+
+def translation(speaking: Speaking) -> Translation:
+    """Return the way for an upstream that streams."""
+    if not speaking.call.stream:
+        return Collected(speaking)
+    return Relayed(speaking) if speaking.same else Crossed(speaking)
+
+
+class Relayed:
+    """Same dialect, streamed: bytes pass, facts are read."""
+
+    def __init__(self, speaking: Speaking) -> None:
+        self._framer = Framer()
+        self._relay = speaking.upstream.relay(speaking.call, model=speaking.model)
+        self.facts = self._relay.facts
+        self.tail = b""
+
+    def feed(self, chunk: bytes) -> bytes:
+        facts, pass_on = self.facts, self._relay.feed
+        pieces = []
+        for frame in self._framer.feed(chunk):
+            piece = pass_on(frame)
+            if facts.complete:
+                self.tail += piece
+            else:
+                pieces.append(piece)
+        return b"".join(pieces)
+
+
+class Crossed:
+    """Another dialect, streamed: each event is written in the caller's words."""
+
+    def __init__(self, speaking: Speaking) -> None:
+        self._framer = Framer()
+        self._reader = speaking.upstream.reader()
+        self._writer = speaking.writer()
+        self.facts = self._reader.facts
+        self.tail = b""
+
+    def feed(self, chunk: bytes) -> bytes:
+        pieces = [
+            self._writer.feed(event)
+            for frame in self._framer.feed(chunk)
+            for event in self._reader.feed(frame)
+        ]
+        if self.facts.complete and not self.tail:
+            self.tail = self._writer.end()
+        return b"".join(pieces)
+
+
+class Collected:
+    """A caller who wants the whole, from an upstream that streams."""
+
+    def __init__(self, speaking: Speaking) -> None:
+        self._framer = Framer()
+        self._reader = speaking.upstream.reader()
+        self._speaking = speaking
+        self._events: list[Event] = []
+        self.facts = self._reader.facts
+        self.tail = b""
+
+    def feed(self, chunk: bytes) -> bytes:
+        for frame in self._framer.feed(chunk):
+            self._events.extend(self._reader.feed(frame))
+        if self.facts.complete and not self.tail:
+            self.tail = self._speaking.render(self._events)
+        return b""
+
+
+def translate_whole(speaking: Speaking, body: bytes) -> tuple[bytes, bytes, Facts]:
+    """Return a whole answer as (what the caller may have now, what after the commit, facts)."""
+    call = speaking.call
+    if speaking.same and not call.stream:
+        answer, facts = speaking.upstream.relay_answer(body, model=speaking.model)
+        return b"", answer, facts
+    events, facts = speaking.upstream.read_answer(body)
+    if not call.stream:
+        return b"", speaking.render(events), facts
+    writer = speaking.writer()
+    return b"".join(map(writer.feed, events)), writer.end(), facts

@@ -1,0 +1,103 @@
+"""Bound what an attempt can cost before it starts, and price what it used when it has ended."""
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from llm_gateway import pricing
+from llm_gateway.errors import ModelNotPricedError
+from llm_gateway.types import Call, Deployment, Facts, Outgoing, Price, Usage
+
+# Where neither the caller nor the model says how long an answer may be (money.md §4.2).
+DEFAULT_OUTPUT_TOKENS = 8192
+BYTES_PER_TOKEN = 4
+PER_MILLION = 1_000_000
+
+
+class Bound(Struct, frozen=True, kw_only=True):
+    """What one attempt may use and cost at most; `input_nano` is the part of its input alone."""
+
+    price: Price | None
+    input_tokens: int
+    output_tokens: int
+    amount_nano: int = 0
+    input_nano: int = 0
+
+    @property
+    def free(self) -> bool:
+        return self.price is not None and pricing.is_free(self.price)
+
+
+class Bill(Struct, frozen=True, kw_only=True):
+    """What one attempt cost: nano-dollars, with the lines that sum to it."""
+
+    usage: Usage
+    amount_nano: int = 0
+    lines: tuple[pricing.Line, ...] = ()
+
+
+def output_bound(call: Call, deployment: Deployment, most: int) -> int:
+    """Return output tokens of one choice that the provider can be held to."""
+    if call.operation != "chat":
+        return 0
+    if call.max_output_tokens is not None:
+        return call.max_output_tokens
+    return min(deployment.max_output_tokens or DEFAULT_OUTPUT_TOKENS, most)
+
+
+def bound(
+    call: Call, outgoing: Outgoing, price: Price | None, *, output: int
+) -> Bound:
+    """Return the bound of an attempt; an unpriced one is bounded in tokens alone."""
+    bounded = Bound(
+        price=price,
+        input_tokens=pricing.input_bound(
+            len(outgoing.body) - call.media_bytes,
+            items=call.items,
+            tools="tools" in call.needs,
+            images=call.images,
+        ),
+        output_tokens=output * call.choices,
+    )
+    if price is None:
+        return bounded
+    try:
+        return replace(
+            bounded,
+            amount_nano=pricing.bound(
+                price, input_tokens=bounded.input_tokens, output_tokens=bounded.output_tokens
+            ),
+            input_nano=pricing.bound(
+                price, input_tokens=estimate(len(outgoing.body)), output_tokens=0
+            ),
+        )
+    except pricing.UnpricedError:
+        return replace(bounded, price=None)
+
+
+def check_priced(bounded: Bound, deployment: Deployment, *, hard: bool) -> None:
+    """Raise ModelNotPricedError where a hard budget would have to guess."""
+    if hard and bounded.price is None:
+        raise ModelNotPricedError(
+            f"{deployment.name} has no price, and a hard budget applies to this key.",
+            param="model",
+        )
+
+
+def bill(facts: Facts, price: Price | None, outgoing: Outgoing) -> Bill:
+    """Return what an attempt cost: by its reported usage, else by our own count, flagged."""
+    usage = facts.usage or counted(facts, outgoing)
+    if price is None:
+        return Bill(usage=usage)
+    cost = pricing.cost(usage, price)
+    return Bill(usage=usage, amount_nano=cost.total_nano, lines=cost.lines)
+
+
+def counted(facts: Facts, outgoing: Outgoing) -> Usage:
+    """Return our own count of what an answer used so far."""
+    return Usage(
+        input=estimate(len(outgoing.body)), output=estimate(facts.output_bytes), estimated=True
+    )
+
+
+def estimate(size: int) -> int:
+    return -(-size // BYTES_PER_TOKEN)

@@ -1,0 +1,311 @@
+"""Take one client request from rates to record: the only path that spends.
+
+rates → plan → attempts (each: circuit, hold, call) → answer → settle → record. Whole and streamed
+answers differ only in who waits for what. The end of an answer waits for the ledger's commit.
+"""
+
+import asyncio
+import math
+from collections.abc import AsyncIterator
+
+from llm_gateway import pricing
+from llm_gateway.errors import (
+    BudgetError,
+    GatewayError,
+    LoopError,
+    NoTargetError,
+    RateLimitError,
+    ShutdownError,
+    ThrottledError,
+    UnexpressibleError,
+)
+from llm_gateway.resilience.retry import Situation, next_step, rest_step
+from llm_gateway.routing.candidates import Ask, Dropped
+from llm_gateway.routing.health import View, rest_s, soonest
+from llm_gateway.routing.router import Plan, plan, remaining
+from llm_gateway.service import bounds, headers
+from llm_gateway.service.attempt import Attempt, CircuitOpen
+from llm_gateway.service.body import parse_body
+from llm_gateway.service.inbound import Answer, Inbound, Unfinished
+from llm_gateway.service.record import call_record
+from llm_gateway.service.runtime import Runtime
+from llm_gateway.types import Call, Deployment, Target
+from tenants.limits import Decision
+
+DRAIN_S = 120.0
+MAX_HOPS = 2
+
+
+class Exchange:
+    """One client request; made by `service.answer`, ended by its scope."""
+
+    def __init__(self, runtime: Runtime, inbound: Inbound) -> None:
+        self.runtime, self.inbound = runtime, inbound
+        self.call: Call | None = None
+        self.rates: Decision | None = None
+        self.plan: Plan | None = None
+        self.attempts: list[Attempt] = []
+        self.steps: list[str] = []
+        self.skipped: list[Dropped] = []
+        self.error: GatewayError | None = None
+        self.left_at = math.inf
+        self._recorded = False
+
+    # --- the way there ------------------------------------------------------------------------
+
+    async def answer(self) -> Answer:
+        """Return the answer: whole, or a stream whose first token is here.
+
+        Raises GatewayError; what was taken until then is given back when the scope closes.
+        """
+        try:
+            self.call = call = self._parse()
+            await self._take_rates(call)
+            attempt = await self._first_answer(call)
+            if not call.stream:
+                await self._end(attempt, None)
+        except GatewayError as error:
+            self.error = error
+            if self.attempts:
+                error.detail = {**error.detail, "attempts": self._attempt_details()}
+            error.headers = headers.of_error(error, self.inbound.request_id, self.rates)
+            raise
+        head = headers.of_answer(self, attempt)
+        if not call.stream:
+            return Answer(headers=head, body=attempt.head + attempt.tail)
+        return Answer(headers=head, chunks=self._stream(attempt), on_gone=self._gone)
+
+    def _parse(self) -> Call:
+        inbound = self.inbound
+        if self.runtime.draining:
+            raise ShutdownError("The server is shutting down.", retry_after_s=1)
+        if inbound.controls.hops >= MAX_HOPS:
+            raise LoopError("The gateway is its own provider.")
+        body = inbound.body
+        if isinstance(body, bytes):
+            return inbound.door.parse_call(parse_body(body), size=len(body))
+        return inbound.door.parse_call(body, size=headers.size_of(body))
+
+    async def _take_rates(self, call: Call) -> None:
+        caller = self.inbound.caller
+        tokens = bounds.estimate(call.size) + (call.max_output_tokens or 0) * call.choices
+        self.rates = await self.runtime.limits.admit(
+            caller.tenant_id, str(self.inbound.request_id), caller.rates, tokens
+        )
+        if not self.rates.allowed:
+            raise _rate_error(self.rates)
+
+    async def _first_answer(self, call: Call) -> Attempt:
+        """Go down the plan until a target answers. Raises the last one's fault."""
+        self.plan = self._plan(call)
+        left, failures, repeats = list(self.plan.attempts), [], 0
+        refusal: GatewayError | None = None
+        await self._rest_first(left)
+        while left:
+            target = left.pop(0)
+            attempt = Attempt(self.runtime, self.inbound, call, target, len(self.attempts) + 1)
+            try:
+                return await self._open(attempt)
+            except CircuitOpen as passed:
+                self.skipped.append(Dropped(target.name, "condition", str(passed)))
+                continue
+            except (BudgetError, UnexpressibleError) as error:
+                # Of this target alone: a cheaper one may fit, another may have the word.
+                refusal = error
+                self.skipped.append(Dropped(target.name, "condition", error.message))
+                continue
+            except GatewayError as error:
+                failures.append(error)
+            left = remaining(left, target, failures[-1])
+            step = next_step(self._situation(failures, left, target, repeats), self.runtime.rng)
+            self.steps.append(step.reason)
+            if step.action == "stop":
+                raise failures[-1]
+            self.runtime.retry_budget = self.runtime.retry_budget.further()
+            if step.action == "repeat":
+                repeats += 1
+                await asyncio.sleep(step.wait_s)
+                left = [soonest([target, *self.plan.attempts], self._view(call))[0]]
+        raise refusal or (failures[-1] if failures else self._nothing_open())
+
+    async def _open(self, attempt: Attempt) -> Attempt:
+        """Open an attempt; one that fails is ended here, and listed unless nothing was held."""
+        try:
+            await attempt.open(self._deadline(attempt.target))
+        except BaseException as error:
+            if attempt.hold is not None:
+                self.attempts.append(attempt)
+            fault = error if isinstance(error, GatewayError) else None
+            await _shielded(attempt.end(fault, left=fault is None))
+            raise
+        self.attempts.append(attempt)
+        return attempt
+
+    # --- the way back -------------------------------------------------------------------------
+
+    async def _stream(self, attempt: Attempt) -> AsyncIterator[bytes]:
+        """Yield the answer; a caller that left costs what the provider bills, so it is read on."""
+        try:
+            if attempt.head:
+                yield attempt.head
+            async for chunk in attempt.rest():
+                if self.left_at + DRAIN_S < self.runtime.clock():
+                    break
+                yield chunk
+            await self._end(attempt, None)
+        except GatewayError as error:
+            self.error = error
+            await self._end(attempt, error)
+            yield self.inbound.door.render_stream_error(
+                error, request_id=str(self.inbound.request_id)
+            )
+            raise Unfinished from None
+        yield attempt.tail
+
+    def _gone(self) -> None:
+        self.left_at = min(self.left_at, self.runtime.clock())
+
+    async def _end(self, attempt: Attempt, error: GatewayError | None) -> None:
+        await _shielded(attempt.end(error, left=self.left))
+
+    async def close(self) -> None:
+        """Give back what is still held and write the record; the scope calls it, once."""
+        for attempt in self.attempts:
+            await attempt.end(None, left=True)
+        if self.rates is not None and self.rates.ticket is not None:
+            await self._give_back_rates()
+        if not self._recorded:
+            self._recorded = True
+            self.runtime.recorder.record(call_record(self))
+
+    async def _give_back_rates(self) -> None:
+        assert self.rates is not None  # noqa: S101 - asked by the only caller
+        limits = self.runtime.limits
+        if isinstance(self.error, BudgetError):
+            await limits.refund(self.rates.ticket)
+            return
+        used = sum(a.bill.usage.input + a.bill.usage.output for a in self.attempts if a.bill)
+        await limits.settle(self.rates.ticket, used)
+
+    @property
+    def left(self) -> bool:
+        """Say whether the caller went away before the end."""
+        return self.left_at < math.inf
+
+    @property
+    def cost_nano(self) -> int:
+        return sum(attempt.bill.amount_nano for attempt in self.attempts if attempt.bill)
+
+    # --- what is decided on -------------------------------------------------------------------
+
+    def _plan(self, call: Call) -> Plan:
+        inbound, configuration = self.inbound, self.runtime.snapshot.current.configuration
+        ask = Ask(
+            model=call.model,
+            tenant_id=inbound.caller.tenant_id,
+            operation=call.operation,
+            needs=call.needs,
+            input_tokens=bounds.estimate(call.size),
+            models=inbound.caller.models,
+            tags=inbound.controls.tags,
+            strategy=inbound.controls.strategy,
+            provider=inbound.controls.provider,
+            fallbacks=inbound.controls.fallbacks,
+        )
+        return plan(ask, configuration, self._view(call), self.runtime.rng)
+
+    def _view(self, call: Call) -> View:
+        board = self.runtime.board
+
+        def cost_nano(deployment: Deployment) -> int | None:
+            price = self.runtime.price_now(deployment)
+            if price is None:
+                return None
+            output = bounds.output_bound(call, deployment, self.inbound.caller.max_output_tokens)
+            try:
+                return pricing.bound(
+                    price, input_tokens=bounds.estimate(call.size), output_tokens=output
+                )
+            except pricing.UnpricedError:
+                return None
+
+        return View(
+            now=self.runtime.clock(),
+            health=board.health,
+            rests=board.rests,
+            cost_nano=cost_nano,
+            turn=self.runtime.turn(call.model),
+        )
+
+    async def _rest_first(self, targets: list[Target]) -> None:
+        """Wait for the first target where all of them rest. Raises ThrottledError if too long."""
+        self.runtime.retry_budget = self.runtime.retry_budget.first()
+        assert self.call is not None  # noqa: S101 - parsed before
+        view = self._view(self.call)
+        wait = rest_s(targets[0], view)  # the plan puts what rests last
+        if not wait:
+            return
+        step = rest_step(wait, self._deadline(targets[0]) - self.runtime.clock(), self.runtime.rng)
+        self.steps.append(step.reason)
+        if step.action == "stop":
+            raise ThrottledError("Every provider is rate limited.", retry_after_s=wait)
+        await asyncio.sleep(step.wait_s)
+
+    def _deadline(self, target: Target) -> float:
+        total = target.deployment.provider.timeouts.total
+        asked = self.inbound.controls.timeout_s
+        return self.inbound.started + (total if asked is None else min(total, asked))
+
+    def _situation(
+        self, failures: list[GatewayError], left: list[Target], target: Target, repeats: int
+    ) -> Situation:
+        board = self.runtime.board
+        health = board.health.get(target.deployment.id)
+        return Situation(
+            failures=failures,
+            targets_left=len(left),
+            deadline_left_s=self._deadline(target) - self.runtime.clock(),
+            budget=self.runtime.retry_budget,
+            policy=target.deployment.provider.retry,
+            repeats=repeats,
+            error_rate=health.error_rate if health else 0.0,
+            repeat_success=health.repeat_success if health else None,
+        )
+
+    def _nothing_open(self) -> NoTargetError:
+        """Return the error for a plan whose every circuit refuses."""
+        assert self.plan is not None  # noqa: S101 - planned before
+        waits = [self.runtime.board.retry_after_s(t.deployment) for t in self.plan.attempts]
+        known = [wait for wait in waits if wait is not None]
+        return NoTargetError(
+            "Every provider of this model is resting after failures.",
+            retry_after_s=max(1.0, min(known, default=1.0)),
+        )
+
+    def _attempt_details(self) -> list[dict[str, object]]:
+        return [
+            {
+                "provider": attempt.provider.name,
+                "status": getattr(attempt.error, "upstream_status", None),
+                "category": attempt.error.category if attempt.error else None,
+            }
+            for attempt in self.attempts
+        ]
+
+
+async def _shielded(ending: object) -> None:
+    """Await what must not stop half-way, also when we are cancelled."""
+    await asyncio.shield(asyncio.ensure_future(ending))  # type: ignore[call-overload]
+
+
+def _rate_error(decision: Decision) -> RateLimitError:
+    meter = decision.refused
+    assert meter is not None  # noqa: S101 - a refusal names its bound
+    unit = {"requests": "requests a minute", "tokens": "tokens a minute"}.get(
+        meter.kind, "concurrent requests"
+    )
+    return RateLimitError(
+        f"The {meter.scope} limit of {meter.limit} {unit} is reached.",
+        retry_after_s=decision.retry_after_s,
+        detail={"limit": meter.kind, "scope": meter.scope},
+    )

@@ -1,0 +1,85 @@
+"""Write the answer headers of contract §4, for answers and for errors."""
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from llm_gateway.errors import GatewayError
+from llm_gateway.service.inbound import Headers
+from tenants.limits import Decision, Meter
+from tenants.types import usd
+
+if TYPE_CHECKING:
+    from llm_gateway.service.attempt import Attempt
+    from llm_gateway.service.exchange import Exchange
+
+
+def of_answer(exchange: "Exchange", attempt: "Attempt") -> Headers:
+    """Return the headers of an answer; a stream's cost is not known when they go out."""
+    headers = [
+        (b"x-request-id", _ascii(exchange.inbound.request_id)),
+        (b"x-mobius-model", _ascii(attempt.deployment.name)),
+        (b"x-mobius-provider", _ascii(attempt.provider.name)),
+        (b"x-mobius-attempts", _ascii(len(exchange.attempts))),
+        (b"x-mobius-cache", b"off"),
+    ]
+    if attempt.bill is not None:
+        headers.append((b"x-mobius-cost-usd", _ascii(usd(exchange.cost_nano))))
+    remaining = _remaining_nano(attempt)
+    if remaining is not None:
+        headers.append((b"x-mobius-budget-remaining-usd", _ascii(usd(remaining))))
+    if exchange.rates is not None:
+        headers += rate_headers(exchange.rates)
+    return headers
+
+
+def of_error(error: GatewayError, request_id: object, rates: Decision | None = None) -> Headers:
+    """Return the headers of a refusal: code, whether and when to try again, rates."""
+    headers = [(b"x-request-id", _ascii(request_id)), (b"x-mobius-code", _ascii(error.code))]
+    if error.retry_after_s is not None and error.status in {429, 503}:
+        headers.append((b"retry-after", _ascii(max(1, math.ceil(error.retry_after_s)))))
+    elif error.status in {429, 503}:
+        headers.append((b"retry-after", b"1"))
+    if error.should_retry is not None:
+        headers.append((b"x-should-retry", b"true" if error.should_retry else b"false"))
+    if rates is not None:
+        headers += rate_headers(rates)
+    return headers
+
+
+def rate_headers(rates: Decision) -> Headers:
+    headers: Headers = []
+    for kind, meter in (
+        (b"requests", rates.requests),
+        (b"tokens", rates.tokens),
+        (b"concurrency", rates.concurrency),
+    ):
+        if meter is not None:
+            headers += _of_meter(kind, meter)
+    return headers
+
+
+def size_of(body: dict[str, Any]) -> int:
+    """Return the length in bytes of a body that came as an object."""
+    return len(msgspec.json.encode(body))
+
+
+def _of_meter(kind: bytes, meter: Meter) -> Headers:
+    headers = [
+        (b"x-ratelimit-limit-" + kind, _ascii(meter.limit)),
+        (b"x-ratelimit-remaining-" + kind, _ascii(meter.remaining)),
+    ]
+    if kind != b"concurrency":
+        headers.append((b"x-ratelimit-reset-" + kind, b"%.3fs" % meter.reset_s))
+    return headers
+
+
+def _remaining_nano(attempt: "Attempt") -> int | None:
+    if attempt.settled is not None and attempt.settled.remaining_nano is not None:
+        return attempt.settled.remaining_nano
+    return attempt.hold.remaining_nano if attempt.hold else None
+
+
+def _ascii(value: object) -> bytes:
+    return str(value).encode("ascii", "replace")

@@ -1,0 +1,66 @@
+"""What a door hands to the service, and what it gets back; the same for every door."""
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any, Protocol
+from uuid import UUID
+
+from msgspec import Struct
+
+from llm_gateway.errors import GatewayError
+from llm_gateway.types import Call
+from tenants.types import Caller
+
+Headers = list[tuple[bytes, bytes]]
+
+
+class Controls(Struct, frozen=True, kw_only=True):
+    """Gateway controls of one request, from its headers and never from its body."""
+
+    timeout_s: float | None = None
+    strategy: str | None = None
+    fallbacks: bool = True
+    provider: str | None = None
+    tags: Mapping[str, str] = {}
+    run: str | None = None
+    hops: int = 0
+
+
+class Door(Protocol):
+    """What a door needs of a dialect: the caller's side of an adapter."""
+
+    name: str
+
+    def parse_call(self, body: dict[str, Any], *, size: int) -> Call: ...
+    def render_error(self, error: GatewayError, *, request_id: str) -> dict[str, Any]: ...
+
+
+class Inbound(Struct, frozen=True, kw_only=True):
+    """One client request: who, what, how. `body` is raw bytes, or an object already parsed.
+
+    `started` is monotonic seconds; `door` is the adapter of the caller's dialect.
+    """
+
+    request_id: UUID
+    caller: Caller
+    door: Any  # a Door; chat doors are ChatAdapters
+    operation: str
+    endpoint: str
+    body: bytes | dict[str, Any]
+    started: float
+    controls: Controls = Controls()
+
+
+class Answer(Struct, kw_only=True):
+    """What the caller gets: a whole `body`, or `chunks` whose end waits for the ledger.
+
+    `on_gone` tells the service that the caller left.
+    """
+
+    headers: Headers
+    body: bytes = b""
+    chunks: AsyncIterator[bytes] | None = None
+    on_gone: Callable[[], None] = lambda: None
+
+
+class Unfinished(Exception):  # noqa: N818 - the caller was told inside the stream
+    """A running stream broke; what had to be said was said, and there is no clean end."""

@@ -1,0 +1,226 @@
+"""Hold all configuration as one immutable value, and hear of its changes.
+
+Database triggers count up a version at every change, whoever made it; each process polls that one
+row. A request takes `current` once and sees nothing change under it.
+"""
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+
+import msgspec
+from django.db import Error
+from msgspec import Struct
+
+from llm_gateway import models
+from llm_gateway.providers.known_models import ModelFacts, model_facts
+from llm_gateway.providers.catalog import CATALOG, Row
+from llm_gateway.types import (
+    BreakerSettings,
+    Configuration,
+    Deployment,
+    KeyConfig,
+    Price,
+    ProviderConfig,
+    RetryPolicy,
+    RouteConfig,
+    RouteTarget,
+    Settings,
+    Tier,
+    Timeouts,
+    When,
+)
+from tenants.models import ConfigVersion
+from tenants.reader import Reader
+from tenants.types import RateRule
+
+POLL_S = 0.5
+
+log = logging.getLogger(__name__)
+
+
+class SealedKey(Struct, frozen=True):
+    """A provider key as it lies in the database; only `vault` opens it."""
+
+    sealed: bytes
+    tenant_id: int | None
+    row_id: int
+    origin: str
+
+
+class Snapshot(Struct, frozen=True, kw_only=True):
+    """One version of all configuration."""
+
+    version: int
+    configuration: Configuration
+    providers: Mapping[int, ProviderConfig]
+    sealed_keys: Mapping[int, SealedKey]
+
+
+class SnapshotHolder:
+    """The current snapshot of a process, and who wants to hear of the next."""
+
+    current: Snapshot
+
+    def __init__(self, reader: Reader, on_change: Iterable[Callable[[], None]] = ()) -> None:
+        self._reader, self._on_change = reader, list(on_change)
+
+    async def load(self) -> None:
+        """Read everything. Raises django.db.Error."""
+        self.current = await self._reader.read(read_snapshot)
+
+    async def watch(self) -> None:
+        """Poll for ever; a database that is away leaves the last snapshot in force."""
+        problem = ""
+        while True:
+            await asyncio.sleep(POLL_S)
+            before, problem = problem, await self._refresh()
+            if problem and problem != before:
+                log.warning("The last configuration stays in force: %s", problem)
+            elif before and not problem:
+                log.warning("Configuration can be read again")
+
+    async def _refresh(self) -> str:
+        """Read what changed; return what stands in the way."""
+        try:
+            if await self._reader.read(read_version) == self.current.version:
+                return ""
+            await self.load()
+        except Error as error:
+            return f"the database says {error}"
+        except (msgspec.ValidationError, KeyError, TypeError) as error:
+            # A row edited by hand must not end the watch: the next edit may mend it.
+            return f"a row cannot be understood: {error}"
+        for tell in self._on_change:
+            tell()
+        return ""
+
+
+def read_version() -> int:
+    return ConfigVersion.objects.values_list("version", flat=True).first() or 0
+
+
+def read_snapshot() -> Snapshot:
+    """Read all configuration. The version is read first: a change meanwhile is read again."""
+    version = read_version()
+    providers = {row.pk: _provider(row) for row in _enabled_providers()}
+    keys = [key for row in _enabled_providers() for key in row.keys.all() if key.sealed]
+    return Snapshot(
+        version=version,
+        configuration=Configuration(
+            models=_deployments(providers),
+            routes=_routes(),
+            settings=_settings(),
+        ),
+        providers=providers,
+        sealed_keys={
+            key.pk: SealedKey(bytes(key.sealed), key.provider.tenant_id, key.pk, key.origin)
+            for key in keys
+        },
+    )
+
+
+def _enabled_providers() -> Iterable[models.Provider]:
+    return models.Provider.objects.filter(enabled=True).prefetch_related("keys")
+
+
+def _provider(row: models.Provider) -> ProviderConfig:
+    kind: Row = CATALOG[row.kind]
+    return ProviderConfig(
+        id=row.pk,
+        name=row.name,
+        kind=row.kind,
+        base_url=row.base_url or kind.base_url,
+        adapters=kind.adapters,
+        tenant_id=row.tenant_id,
+        allow_private_network=row.allow_private_network,
+        keys=tuple(
+            KeyConfig(id=key.pk, name=key.name, weight=key.weight)
+            for key in row.keys.all()
+            if key.enabled and key.sealed
+        ),
+        timeouts=msgspec.convert(row.timeouts, Timeouts),
+        max_concurrent_requests=row.max_concurrent_requests,
+        retry=msgspec.convert(row.retry, RetryPolicy) if row.retry else None,
+        breaker=msgspec.convert(row.circuit_breaker, BreakerSettings),
+        quirks=kind.quirks,
+        options=row.options,
+    )
+
+
+def _deployments(
+    providers: Mapping[int, ProviderConfig],
+) -> dict[str, tuple[Deployment, ...]]:
+    named: defaultdict[str, list[Deployment]] = defaultdict(list)
+    rows = models.Model.objects.filter(enabled=True, provider__in=providers)
+    for row in rows.prefetch_related("prices").order_by("pk"):
+        named[row.name].append(_deployment(row, providers[row.provider_id]))
+    return {name: tuple(deployments) for name, deployments in named.items()}
+
+
+def _deployment(row: models.Model, provider: ProviderConfig) -> Deployment:
+    upstream_name = row.upstream_name or row.name
+    known: ModelFacts = model_facts(provider.kind, upstream_name)
+    capabilities = known.capabilities if row.capabilities is None else row.capabilities
+    return Deployment(
+        id=row.pk,
+        name=row.name,
+        provider=provider,
+        upstream_name=upstream_name,
+        context_window=row.context_window or known.context_window,
+        max_output_tokens=row.max_output_tokens or known.max_output_tokens,
+        capabilities=None if capabilities is None else frozenset(capabilities),
+        quality=row.quality,
+        weight=row.weight,
+        prices=tuple(price_value(price) for price in row.prices.all()),
+        rates=RateRule(scope="model", owner_id=row.pk, **row.rate_limits)
+        if row.rate_limits
+        else None,
+    )
+
+
+def price_value(row: models.Price) -> Price:
+    """Return one dated price of the database as the plain half knows it."""
+    return Price(
+        id=row.pk,
+        input=row.input,
+        output=row.output,
+        cache_read=row.cache_read,
+        cache_write=row.cache_write,
+        cache_write_1h=row.cache_write_1h,
+        reasoning=row.reasoning,
+        request=row.request,
+        tiers=msgspec.convert(row.tiers, tuple[Tier, ...]),
+        valid_from=row.valid_from,
+        source=row.source,
+    )
+
+
+def _routes() -> dict[str, RouteConfig]:
+    rows = models.Route.objects.filter(enabled=True).prefetch_related("targets")
+    return {
+        row.name: RouteConfig(
+            name=row.name,
+            strategy=row.strategy,
+            targets=tuple(
+                RouteTarget(model=target.model, weight=target.weight, when=_when(target.when))
+                for target in row.targets.all()
+            ),
+            when=_when(row.when),
+        )
+        for row in rows
+    }
+
+
+def _when(conditions: dict[str, object]) -> When | None:
+    return msgspec.convert(conditions, When) if conditions else None
+
+
+def _settings() -> Settings:
+    row = models.GatewaySettings.objects.first() or models.GatewaySettings()
+    return Settings(
+        fallback_routes=tuple(row.fallback_routes),
+        log_payloads=row.log_payloads,
+        drain_seconds=float(row.drain_seconds),
+    )

@@ -1,0 +1,35 @@
+"""Read configuration rows in one thread of its own, so that the event loop never waits for SQL."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from django.db import Error, connection
+
+Result = TypeVar("Result")
+
+
+class Reader:
+    """One thread with one database connection that lives as long as it works."""
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="mobius-reader")
+
+    async def read(self, function: Callable[[], Result]) -> Result:
+        """Run `function` in the thread. Raises what it raises, django.db.Error among it."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, _guarded, function)
+
+    def close(self) -> None:
+        self._thread.submit(connection.close)
+        self._thread.shutdown(wait=True)
+
+
+def _guarded(function: Callable[[], Result]) -> Result:
+    try:
+        return function()
+    except Error:
+        # The next read opens a new connection: a broken one is never used twice.
+        connection.close()
+        raise
