@@ -6,8 +6,6 @@ A secret that was saved for one origin opens for no other, whatever the rows say
 
 from typing import TYPE_CHECKING
 
-from django.db import transaction
-
 from tenants import secrets
 
 if TYPE_CHECKING:
@@ -19,17 +17,14 @@ _LONG_ENOUGH = 12
 
 
 def put(key: "ProviderKey", secret: str) -> None:
-    """Seal a secret into a row and save it; the row is saved first if it has no id yet."""
-    with transaction.atomic():
-        if key.pk is None:
-            key.save()
-        origin = key.provider.origin
-        bound = _bound(key.provider.tenant_id, key.pk, origin)
-        key.sealed = secrets.seal(secret.encode(), *bound)
-        key.origin = origin
-        key.last_four = secret[-_LAST:] if len(secret) >= _LONG_ENOUGH else ""
-        key.fingerprint = secrets.fingerprint(secret)
-        key.save()
+    """Seal a secret into a row that is saved already, since it is bound to its id, and save it."""
+    origin = key.provider.origin
+    bound = _bound(key.provider.tenant_id, key.pk, origin)
+    key.sealed = secrets.seal(secret.encode(), *bound)
+    key.origin = origin
+    key.last_four = secret[-_LAST:] if len(secret) >= _LONG_ENOUGH else ""
+    key.fingerprint = secrets.fingerprint(secret)
+    key.save()
 
 
 def holds(key: "ProviderKey", secret: str) -> bool:
@@ -46,7 +41,7 @@ def reveal(key: "ProviderKey") -> str:
     if key.sealed is None:
         raise secrets.SecretError("the provider key has no secret; enter it again")
     return open_sealed(
-        key.sealed,
+        bytes(key.sealed),
         tenant_id=key.provider.tenant_id,
         row_id=key.pk,
         origin=key.provider.origin,
@@ -62,7 +57,7 @@ def rewrap(key: "ProviderKey") -> None:
     """Wrap a row's secret with the first master key. Raises SecretError."""
     if key.sealed is not None:
         bound = _bound(key.provider.tenant_id, key.pk, key.origin)
-        key.sealed = secrets.rewrap(key.sealed, *bound)
+        key.sealed = secrets.rewrap(bytes(key.sealed), *bound)
         key.save(update_fields=["sealed"])
 
 

@@ -16,7 +16,7 @@ def install_secret(name: str) -> bytes:
         name=name,
         defaults={"sealed": secrets.seal(os.urandom(_LENGTH), *_bound_to(name))},
     )
-    return secrets.unseal(row.sealed, *_bound_to(name))
+    return secrets.unseal(bytes(row.sealed), *_bound_to(name))
 
 
 def rewrap_install_secrets() -> int:
@@ -24,7 +24,7 @@ def rewrap_install_secrets() -> int:
     with transaction.atomic():
         rows = list(InstallSecret.objects.select_for_update())
         for row in rows:
-            row.sealed = secrets.rewrap(row.sealed, *_bound_to(row.name))
+            row.sealed = secrets.rewrap(bytes(row.sealed), *_bound_to(row.name))
             row.save(update_fields=["sealed"])
     return len(rows)
 

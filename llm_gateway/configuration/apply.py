@@ -98,7 +98,9 @@ def _not_in_force(file: schema.File) -> list[Problem]:
     ]
     for place, tenant in enumerate(file.tenants):
         usual = schema.Tenant(name=tenant.name)
-        for name in ("guardrails", "cache", "single_flight", "runs"):
-            if getattr(tenant, name) != getattr(usual, name):
-                found.append(Problem(f"tenants[{place}].{name}", text))
+        found += [
+            Problem(f"tenants[{place}].{name}", text)
+            for name in ("guardrails", "cache", "single_flight", "runs")
+            if getattr(tenant, name) != getattr(usual, name)
+        ]
     return found

@@ -7,9 +7,10 @@ errors, null is the same as leaving a field out, and what equals its default is 
 import difflib
 from collections.abc import Callable, Iterable, Mapping
 from types import NoneType, UnionType
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, TypeGuard, TypeVar, Union, get_args, get_origin
 
 from msgspec import NODEFAULT, Struct, structs
+from typing_extensions import override
 
 Shape = TypeVar("Shape", bound=Struct)
 _UNIONS = (Union, UnionType)  # `Annotated[...] | None` is the first, `Struct | None` the second
@@ -21,6 +22,7 @@ class Problem(Struct, frozen=True):
     path: str
     text: str
 
+    @override
     def __str__(self) -> str:
         return f"{self.path}: {self.text}" if self.path else self.text
 
@@ -135,7 +137,7 @@ def _struct(shape: Any, data: object, path: str, problems: list[Problem]) -> obj
     return shape(**given) if len(problems) == before else None
 
 
-def _is_object(data: object, path: str, problems: list[Problem]) -> bool:
+def _is_object(data: object, path: str, problems: list[Problem]) -> TypeGuard[dict[str, object]]:
     if not isinstance(data, dict):
         problems.append(Problem(path, "fields are expected, as in `name: value`"))
         return False

@@ -1,6 +1,6 @@
 """Write settings, providers, models and routes of a configuration."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from llm_gateway import models, vault
 from llm_gateway.configuration import rows, schema
@@ -12,12 +12,11 @@ from tenants.models import Tenant
 
 def write_settings(changes: Changes, section: schema.Settings) -> None:
     values = rows.settings_values(section)
-    row = models.GatewaySettings.objects.first() or models.GatewaySettings()
-    current = rows.settings_values(rows.settings_section(row))
-    if row.pk is None and values != current:
+    row = models.GatewaySettings.objects.first()
+    if row is not None:
+        changes.update(row, "settings", values, rows.settings_values(rows.settings_section(row)))
+    elif section != schema.Settings():
         changes.create(models.GatewaySettings(**values), "settings")
-    elif row.pk is not None:
-        changes.update(row, "settings", values, current)
 
 
 def write_providers(
@@ -41,83 +40,83 @@ def _write_provider_key(
 ) -> None:
     label = f"provider key {provider}/{section.name}"
     values = rows.provider_key_values(section)
-    secret = None if section.value is None else given[section.value]
     row = models.ProviderKey.objects.filter(provider=provider, name=section.name).first()
     if row is None:
         row = models.ProviderKey(provider=provider, name=section.name, **values)
         changes.create(row, label)
-        if secret is not None:
-            vault.put(row, secret)
+        if section.value is not None:
+            vault.put(row, given[section.value])
     else:
         row.provider = provider
-        changed = secret is not None and not vault.holds(row, secret)
         current = {"weight": row.weight, "enabled": row.enabled}
-        changes.update(
-            row,
-            label,
-            values,
-            current,
-            (lambda: vault.put(row, secret)) if changed else None,
-        )
+        changes.update(row, label, values, current, _put_new(row, section, given))
     if row.sealed is None:
         changes.report.warnings.append(f"{label} has no secret: give it a value")
+
+
+def _put_new(
+    row: models.ProviderKey, section: schema.ProviderKey, given: Given
+) -> Callable[[], None] | None:
+    """Return how the secret is put in; None when none is given or it is there already."""
+    if section.value is None or vault.holds(row, secret := given[section.value]):
+        return None
+    return lambda: vault.put(row, secret)
 
 
 def write_models(changes: Changes, sections: Iterable[schema.Model]) -> None:
     providers = {str(row): row for row in models.Provider.objects.select_related("tenant")}
     for section in sections:
-        values = rows.model_values(section)
-        provider = providers[section.provider]
-        # The name is the default: a row that spells it out is the same deployment.
-        upstream_names = {section.upstream_name or "", section.upstream_name or section.name}
-        if section.upstream_name == section.name:
-            upstream_names.add("")
-        row = models.Model.objects.filter(
-            provider=provider, name=section.name, upstream_name__in=upstream_names
-        ).first()
-        label = f"model {section.name} at {provider}"
-        if section.upstream_name not in {None, section.name}:
-            label += f" ({section.upstream_name})"
-        if row is None:
-            row = models.Model(
-                provider=provider,
-                name=section.name,
-                upstream_name=section.upstream_name or "",
-                **values,
-            )
-            changes.create(row, label)
-        else:
-            row.provider = provider
-            current = rows.model_values(rows.model_section(row))
-            changes.update(row, label, values, {"enabled": row.enabled, **current})
-        _write_prices(changes, section, row, label)
+        _write_model(changes, section, providers[section.provider])
 
 
-def _write_prices(changes: Changes, section: schema.Model, row: models.Model, label: str) -> None:
+def _write_model(changes: Changes, section: schema.Model, provider: models.Provider) -> None:
+    values = rows.model_values(section)
+    # A row that spells out that it is called like its name is the same deployment.
+    spelled = {"", section.name} if rows.upstream_name(section) == "" else {section.upstream_name}
+    row = models.Model.objects.filter(
+        provider=provider, name=section.name, upstream_name__in=spelled
+    ).first()
+    if row is None:
+        row = models.Model(provider=provider, name=section.name, **values)
+        row.upstream_name = rows.upstream_name(section)
+        label = _model_label(row)
+        changes.create(row, label)
+    else:
+        row.provider = provider
+        label = _model_label(row)
+        current = rows.model_values(rows.model_section(row))
+        changes.update(row, label, values, {"enabled": row.enabled, **current})
     wanted, source = wanted_prices(section, row)
     for price in missing_versions(wanted, row.prices.all()):
         version = version_row(row, price, source)
         changes.create(version, f"price of {label} from {price.valid_from}")
 
 
+def _model_label(row: models.Model) -> str:
+    upstream_name = "" if row.upstream_name in {"", row.name} else f" ({row.upstream_name})"
+    return f"model {row}{upstream_name}"
+
+
 def write_routes(changes: Changes, sections: Iterable[schema.Route]) -> None:
     for section in sections:
-        label = f"route {section.name}"
-        values = rows.route_values(section)
         row = models.Route.objects.filter(name=section.name).first()
         if row is None:
-            row = models.Route(name=section.name, **values)
-            changes.create(row, label)
+            row = models.Route(name=section.name, **rows.route_values(section))
+            changes.create(row, f"route {row}")
             _replace_targets(row, section)
-            continue
-        current = rows.route_section(row)
-        changes.update(
-            row,
-            label,
-            values,
-            {"enabled": row.enabled, **rows.route_values(current)},
-            None if current.targets == section.targets else lambda: _replace_targets(row, section),
-        )
+        else:
+            _update_route(changes, row, section)
+
+
+def _update_route(changes: Changes, row: models.Route, section: schema.Route) -> None:
+    current = rows.route_section(row)
+    changes.update(
+        row,
+        f"route {row}",
+        rows.route_values(section),
+        {"enabled": row.enabled, **rows.route_values(current)},
+        None if current.targets == section.targets else lambda: _replace_targets(row, section),
+    )
 
 
 def _replace_targets(row: models.Route, section: schema.Route) -> None:

@@ -86,7 +86,7 @@ def _at(steps: Sequence[schema.Price], day: date) -> schema.Price:
 
 
 def _unpriced(day: date) -> schema.Price:
-    """A version without lines prices nothing."""
+    """Return a version without lines, which prices nothing."""
     return schema.Price(valid_from=day)
 
 

@@ -132,8 +132,8 @@ def _tenant(tenant: schema.Tenant, path: str, models: frozenset[str]) -> Iterato
         yield from _unknown(
             [key.project] if key.project else (), f"{at}.project", projects, "project"
         )
-        project = projects.get(key.project or "")
-        binding = [*tenant.budgets, *(project.budgets if project else ()), *key.budgets]
+        of_project = projects[key.project].budgets if key.project in projects else ()
+        binding = [*tenant.budgets, *of_project, *key.budgets]
         if (buckets := _most_buckets(binding)) > MOST_BUCKETS:
             yield Problem(
                 f"{at}.budgets",

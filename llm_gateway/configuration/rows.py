@@ -83,11 +83,16 @@ def model_values(section: schema.Model) -> Values:
     )
 
 
+def upstream_name(section: schema.Model) -> str:
+    """Return what the column holds: nothing where it is the name."""
+    return "" if section.upstream_name in {None, section.name} else section.upstream_name or ""
+
+
 def model_section(row: models.Model) -> schema.Model:
     return schema.Model(
         name=row.name,
         provider=str(row.provider),
-        upstream_name=row.upstream_name or None,
+        upstream_name=None if row.upstream_name in {"", row.name} else row.upstream_name,
         context_window=row.context_window,
         max_output_tokens=row.max_output_tokens,
         capabilities=None if row.capabilities is None else tuple(row.capabilities),

@@ -17,7 +17,7 @@ _LARGEST = 2**31 - 1
 def text(longest: int) -> Scalar:
     def read(value: object) -> str:
         if not isinstance(value, str):
-            raise ValueError(f"text is expected, not {_shown(value)}; put it in quotes")  # noqa: TRY004 - one error for every fault
+            raise ValueError("text is expected here; put it in quotes")  # noqa: TRY004 - one error for every fault
         if not 0 < len(value) <= longest:
             raise ValueError(f"give 1 to {longest} characters")
         if "\x00" in value:

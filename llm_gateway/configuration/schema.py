@@ -35,10 +35,6 @@ from llm_gateway.configuration.scalars import (
 from llm_gateway.providers.catalog import CAPABILITIES, CATALOG
 
 
-class Section(Struct, frozen=True):
-    """A part of the file."""
-
-
 def _read_zone(value: object) -> str:
     if not isinstance(value, str) or value not in available_timezones():
         raise ValueError(f"{value!r} is not a time zone such as Europe/Berlin")
@@ -49,27 +45,27 @@ Payloads = Annotated[str, one_of("none", "redacted", "full")]
 Zone = Annotated[str, Scalar(_read_zone)]
 
 
-class Settings(Section):
+class Settings(Struct, frozen=True):
     fallback_routes: tuple[Name, ...] = ()
     log_payloads: Payloads = "none"
     drain_seconds: CountOrNone = 120
 
 
-class ProviderKey(Section):
+class ProviderKey(Struct, frozen=True):
     name: Name = "main"
     value: LongText | None = None
     weight: Weight = 1
     enabled: Flag | None = None
 
 
-class Timeouts(Section):
+class Timeouts(Struct, frozen=True):
     connect: Seconds = 2.0
     first_token: Seconds = 60.0
     idle: Seconds = 30.0
     total: Seconds = 600.0
 
 
-class Retry(Section):
+class Retry(Struct, frozen=True):
     strategy: Annotated[str, one_of("exponential", "linear", "fibonacci", "adaptive")] = (
         "exponential"
     )
@@ -80,7 +76,7 @@ class Retry(Section):
     jitter: Share = 0.25
 
 
-class CircuitBreaker(Section):
+class CircuitBreaker(Struct, frozen=True):
     failure_threshold: Count = 5
     recovery_timeout: Seconds = 5.0
     max_recovery_timeout: Seconds = 60.0
@@ -88,7 +84,7 @@ class CircuitBreaker(Section):
     adaptive: Flag = False
 
 
-class Mock(Section):
+class Mock(Struct, frozen=True):
     """How the mock provider answers: the same to all, or by model; late, or with errors."""
 
     answer: LongText | None = None
@@ -97,7 +93,7 @@ class Mock(Section):
     error_rate: Share = 0.0
 
 
-class Provider(Section):
+class Provider(Struct, frozen=True):
     name: Name
     kind: Annotated[str, one_of(*CATALOG)]
     base_url: Text | None = None
@@ -111,7 +107,7 @@ class Provider(Section):
     mock: Mock | None = None
 
 
-class Tier(Section):
+class Tier(Struct, frozen=True):
     above_input_tokens: CountOrNone
     input: Money | None = None
     output: Money | None = None
@@ -121,7 +117,7 @@ class Tier(Section):
     reasoning: Money | None = None
 
 
-class Price(Section, rename={"valid_from": "from"}):
+class Price(Struct, frozen=True, rename={"valid_from": "from"}):
     valid_from: Day
     input: Money | None = None
     output: Money | None = None
@@ -133,13 +129,13 @@ class Price(Section, rename={"valid_from": "from"}):
     tiers: tuple[Tier, ...] = ()
 
 
-class RateLimits(Section):
+class RateLimits(Struct, frozen=True):
     requests_per_minute: Count | None = None
     tokens_per_minute: Count | None = None
     concurrency: Count | None = None
 
 
-class Model(Section):
+class Model(Struct, frozen=True):
     """A deployment: `provider` is a provider of all, or `TENANT/NAME` for a tenant's own."""
 
     name: Name
@@ -155,19 +151,19 @@ class Model(Section):
     prices: tuple[Price, ...] | None = None
 
 
-class When(Section):
+class When(Struct, frozen=True):
     max_input_tokens: Tokens | None = None
     tags: dict[str, Text] = {}
     budget_used_below: Share | None = None
 
 
-class Target(Section):
+class Target(Struct, frozen=True):
     model: Name
     weight: Weight = 1
     when: When = When()
 
 
-class Route(Section):
+class Route(Struct, frozen=True):
     name: Name
     targets: tuple[Target, ...]
     strategy: Annotated[
@@ -181,7 +177,7 @@ class Route(Section):
     enabled: Flag | None = None
 
 
-class Budget(Section):
+class Budget(Struct, frozen=True):
     """`limit: null` only counts."""
 
     name: Name
@@ -196,36 +192,36 @@ class Budget(Section):
     per: Per | None = None
 
 
-class Cache(Section):
+class Cache(Struct, frozen=True):
     enabled: Flag = False
     ttl: Count = 3600
     semantic: Flag = False
     threshold: Share = 0.95
 
 
-class Runs(Section):
+class Runs(Struct, frozen=True):
     budget: Money | None = None
     max_steps: Count | None = None
     max_seconds: Count | None = None
 
 
-class Guardrail(Section):
+class Guardrail(Struct, frozen=True):
     kind: Name
     action: Annotated[str, one_of("redact", "block", "flag")] = "block"
 
 
-class Project(Section):
+class Project(Struct, frozen=True):
     name: Name
     budgets: tuple[Budget, ...] = ()
     rate_limits: RateLimits = RateLimits()
 
 
-class Member(Section):
+class Member(Struct, frozen=True):
     email: Email
     role: Annotated[str, one_of("owner", "admin", "member", "viewer")] = "viewer"
 
 
-class Key(Section):
+class Key(Struct, frozen=True):
     name: Name
     value: LongText | None = None
     project: Name | None = None
@@ -240,7 +236,7 @@ class Key(Section):
     rate_limits: RateLimits = RateLimits()
 
 
-class Tenant(Section):
+class Tenant(Struct, frozen=True):
     name: Name
     enabled: Flag | None = None
     time_zone: Zone = "UTC"
@@ -258,7 +254,7 @@ class Tenant(Section):
     keys: tuple[Key, ...] = ()
 
 
-class File(Section):
+class File(Struct, frozen=True):
     version: Annotated[int, whole_number(1, 1)] = 1
     settings: Settings = Settings()
     providers: tuple[Provider, ...] = ()

@@ -116,8 +116,8 @@ class _KeyWriter:
         )
 
     def _check_unused(self, row: ApiKey | None, value: str, path: str) -> None:
-        others = ApiKey.all_tenants_unsafe.filter(digest=key_digest(value))
-        if others.exclude(pk=row.pk if row else None).exists():
+        holder = ApiKey.all_tenants_unsafe.filter(digest=key_digest(value)).first()
+        if holder is not None and holder != row:
             raise ConfigurationError([Problem(f"{path}.value", "another key has this value")])
 
 
@@ -140,7 +140,7 @@ def _write_budget(changes: Changes, owner: Owner, section: schema.Budget) -> Non
 
 
 def _write_rate_limits(changes: Changes, owner: Owner, section: schema.RateLimits) -> None:
-    """A section that is left out removes limits of an earlier file, but not the console's."""
+    """Write an owner's limits; left out, those of an earlier file go, the console's stay."""
     label = f"rate limits {owner.label}"
     values = rows.rate_limits_values(section)
     row = RateLimit.objects.of(owner.tenant).filter(**owner.fields).first()

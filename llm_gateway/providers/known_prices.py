@@ -3,16 +3,17 @@
 The library is 2,330 models: it is loaded when something is looked up, never on import.
 """
 
-from collections.abc import Iterable
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from llm_gateway.types import Price, Tier
 
 if TYPE_CHECKING:
-    from genai_prices.types import ModelInfo, ModelPrice
+    from collections.abc import Iterable
+
+    from genai_prices.types import ModelInfo, ModelPrice, TieredPrices
 
 ALWAYS = date(1970, 1, 1)
 _NANO_PER_USD = 1_000_000_000
@@ -118,7 +119,7 @@ def _tiers(prices: "list[ModelPrice]") -> tuple[Tier, ...]:
     )
 
 
-def _above(price: Any, bound: int) -> Decimal:
+def _above(price: "Decimal | TieredPrices", bound: int) -> Decimal:
     """Return what holds above a bound: the highest tier that begins at or below it."""
     amount = _base(price)
     for tier in getattr(price, "tiers", ()):
@@ -127,7 +128,7 @@ def _above(price: Any, bound: int) -> Decimal:
     return amount
 
 
-def _base(price: Any) -> Decimal:
+def _base(price: "Decimal | TieredPrices") -> Decimal:
     return price if isinstance(price, Decimal) else Decimal(price.base)
 
 
