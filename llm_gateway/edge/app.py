@@ -6,13 +6,11 @@ parse → service → write, for every dialect alike; an endpoint is a row of `E
 import logging
 from collections.abc import Mapping
 
-from django.db import Error
 from msgspec import Struct
 
 from llm_gateway import access, service
 from llm_gateway.adapters import ADAPTERS
 from llm_gateway.edge import listing
-from llm_gateway.edge.controls import parse_controls
 from llm_gateway.edge.http import (
     JSON,
     SSE,
@@ -28,21 +26,19 @@ from llm_gateway.edge.http import (
     stream,
 )
 from llm_gateway.errors import (
-    AuthUnavailableError,
     GatewayError,
-    InvalidApiKeyError,
     MethodNotAllowedError,
     NotFoundError,
     OverloadedError,
     PermissionDeniedError,
-    RateLimitError,
 )
 from llm_gateway.scope import Scope
+from llm_gateway.service.controls import parse_controls
 from llm_gateway.service.counting import OPERATION, count_tokens
+from llm_gateway.service.credentials import authenticate
 from llm_gateway.service.headers import of_error
 from llm_gateway.service.inbound import Inbound
 from llm_gateway.service.runtime import Runtime
-from tenants.auth import CredentialProblem
 from tenants.ids import new_id
 from tenants.types import Caller
 
@@ -151,24 +147,6 @@ class DataPlane:
             raise PermissionDeniedError("This key may not call this endpoint.")
         check_head(headers)
         return caller
-
-
-async def authenticate(
-    runtime: Runtime, scope: HTTPScope, headers: Mapping[bytes, bytes]
-) -> Caller:
-    """Return the caller behind a request's key, in the errors that every door answers with."""
-    if b"key=" in scope.get("query_string", b""):
-        raise InvalidApiKeyError("A key in the URL is never accepted; send it in a header.")
-    address = (scope.get("client") or ("", 0))[0]
-    try:
-        return await runtime.authenticator.authenticate(headers, address)
-    except CredentialProblem as problem:
-        if problem.throttled:
-            raise RateLimitError(str(problem), retry_after_s=60) from None
-        raise InvalidApiKeyError(str(problem)) from None
-    except Error:
-        log.warning("A key could not be looked up: the database does not answer")
-        raise AuthUnavailableError("Keys cannot be checked now.", retry_after_s=2) from None
 
 
 async def _refuse(send: Send, door: object, error: GatewayError, request_id: object) -> None:

@@ -5,23 +5,13 @@ from typing import Any
 from llm_gateway.edge.http import encode
 from llm_gateway.errors import ModelNotFoundError
 from llm_gateway.service.runtime import Runtime
+from llm_gateway.service.visible import callable_names
 from llm_gateway.types import Configuration
 from tenants.types import Caller
 
 _PREFIX = "/v1/models"
 # Neither shape has a word for "not known": the epoch says so without a lie about a date.
 _CREATED, _CREATED_AT = 0, "1970-01-01T00:00:00Z"
-
-
-def callable_names(configuration: Configuration, caller: Caller) -> list[str]:
-    """Return the models and routes a key may call, sorted."""
-    names = {
-        name
-        for name, deployments in configuration.models.items()
-        if any(one.provider.tenant_id in {None, caller.tenant_id} for one in deployments)
-    }
-    names |= set(configuration.routes)
-    return sorted(names if caller.models is None else names & caller.models)
 
 
 def render(runtime: Runtime, caller: Caller, dialect: str, path: str) -> bytes:
