@@ -1,8 +1,6 @@
 """Open connections only to addresses that were judged, and keep them for the next request."""
 
 import socket
-from contextvars import ContextVar
-from typing import Protocol
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -15,18 +13,8 @@ from typing_extensions import override
 from llm_gateway.errors import NotSentError
 from llm_gateway.providers.addresses import AddressError, check_address
 
-
-class Connecting(Protocol):
-    """Whoever sends a request and wants to know when it has a connection."""
-
-    def connected(self, connection: Connection) -> None: ...
-
-
 # Below what servers in front of providers allow (60 s and more), so that they seldom close first.
 _KEEP_ALIVE_S = 58.0
-
-# aiohttp hands nothing of a request to its connector but the request itself; both run in one task.
-connecting: ContextVar[Connecting] = ContextVar("connecting")
 
 
 class CheckedResolver(AbstractResolver):
@@ -59,7 +47,7 @@ class CheckedResolver(AbstractResolver):
 
 
 class Connector(aiohttp.TCPConnector):
-    """The pool of one credential at one origin; it tells who sends when a connection is there."""
+    """The pool of one credential at one origin."""
 
     def __init__(self, resolver: AbstractResolver, *, tls: object, kept_alive: int) -> None:
         # How many may be open is for the pool's gate, so that this wait has a bound of its own.
@@ -80,7 +68,6 @@ class Connector(aiohttp.TCPConnector):
         while connection.protocol is not None and connection.protocol.should_close:
             connection.close()
             connection = await super().connect(req, traces, timeout)
-        connecting.get().connected(connection)
         return connection
 
     @override

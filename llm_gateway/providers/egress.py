@@ -1,12 +1,15 @@
 """Make every outgoing call: judged address, built headers, no redirect, no retry, bounded times.
 
 A call that can be billed needs a hold in hand. Whatever is raised names no secret and no address.
+Of aiohttp it takes connector, request and response, and not the session: what follows redirects,
+keeps cookies, repeats requests and reads proxies from the environment is then not there at all.
 """
 
 import asyncio
+import io
 import re
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import aiohttp
@@ -15,7 +18,7 @@ from yarl import URL
 
 from llm_gateway.errors import InvalidRequestError, UpstreamError
 from llm_gateway.providers.auth import Credential, auth_headers
-from llm_gateway.providers.connections import CheckedResolver, Connector, connecting
+from llm_gateway.providers.connections import CheckedResolver, Connector
 from llm_gateway.providers.endpoint import Endpoint
 from llm_gateway.providers.gate import Gate
 from llm_gateway.providers.headers import HOP_HEADER, build_headers
@@ -28,9 +31,7 @@ from llm_gateway.types import Outgoing, Timeouts
 _PROVIDER_WAIT_S, _POOL_WAIT_S = 0.5, 0.25
 # A pool nobody used for this long is closed when the next one is opened.
 _POOL_IDLE_S = 120.0
-# A reader that stands still holds about twice this much of an answer (faults.md §9).
-_READ_BUFFER = 64 * 1024
-_LONGEST_HEADER = 16 * 1024
+_LONG_BODY = 1024 * 1024
 _LONGEST_FREE_CALL_S = 30.0
 # No '..' or '.' segment, also not escaped, and nothing that would need escaping.
 _PATH = re.compile(
@@ -52,7 +53,7 @@ class _Call:
 class _Pool:
     """The connections of one credential to one origin."""
 
-    session: aiohttp.ClientSession
+    connector: Connector
     gate: Gate
     used_at: float = field(default=0.0)
 
@@ -85,7 +86,7 @@ class Egress:
         """Close every connection, running answers included."""
         pools, self._pools = self._pools, {}
         for pool in pools.values():
-            await pool.session.close()
+            await pool.connector.close()
 
     async def send(
         self,
@@ -138,15 +139,22 @@ class Egress:
         url = _url(call.endpoint, call.outgoing.path)
         leave, pool = await self._enter(call, deadline)
         upstream = HttpUpstream(watch, leave)
-        request = pool.session.request(
-            call.method,
-            url,
-            headers=headers,
-            data=call.outgoing.body or None,
-            timeout=self._timeout(connect_s, deadline),
-            allow_redirects=False,
+        request = aiohttp.ClientRequest(
+            call.method, url, headers=headers, data=_payload(call.outgoing.body), loop=self._loop
         )
-        upstream.answered(await _exchange(upstream, request, deadline))
+        failure: UpstreamError | None = None
+        try:
+            timeout = self._timeout(connect_s, deadline)
+            upstream.connected(await pool.connector.connect(request, [], timeout))
+            await upstream.exchange(request)
+        except (UpstreamError, aiohttp.ClientError, OSError) as error:
+            failure = upstream.failed(error, deadline=deadline)
+        except BaseException:
+            upstream.abort()
+            raise
+        # Raised outside the handler: aiohttp's own errors carry our headers, keys included.
+        if failure is not None:
+            raise failure
         return upstream
 
     async def _enter(self, call: _Call, deadline: float) -> tuple[Callable[[], None], _Pool]:
@@ -211,42 +219,21 @@ class Egress:
             tls=self._tls or True,
             kept_alive=endpoint.kept_alive,
         )
-        session = aiohttp.ClientSession(
-            connector=connector,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            trust_env=False,
-            read_bufsize=_READ_BUFFER,
-            max_line_size=_LONGEST_HEADER,
-            max_field_size=_LONGEST_HEADER,
-        )
-        return _Pool(session, Gate(endpoint.pool_size, longest_s=_POOL_WAIT_S))
+        return _Pool(connector, Gate(endpoint.pool_size, longest_s=_POOL_WAIT_S))
 
     def _close_unused(self) -> None:
         old = self._loop.time() - _POOL_IDLE_S
         for key, pool in list(self._pools.items()):
             if pool.gate.busy == 0 and pool.used_at < old:
                 del self._pools[key]
-                task = self._loop.create_task(pool.session.close())
+                task = self._loop.create_task(pool.connector.close())
                 self._closing.add(task)
                 task.add_done_callback(self._closing.discard)
 
 
-async def _exchange(
-    upstream: HttpUpstream, request: Awaitable[aiohttp.ClientResponse], deadline: float
-) -> aiohttp.ClientResponse:
-    token = connecting.set(upstream)
-    try:
-        return await request
-    except (UpstreamError, aiohttp.ClientError, OSError) as error:
-        failure = upstream.failed(error, deadline=deadline)
-    except BaseException:
-        upstream.abort()
-        raise
-    finally:
-        connecting.reset(token)
-    # Raised outside the handler: aiohttp's own errors carry our headers, keys included.
-    raise failure
+def _payload(body: bytes) -> bytes | io.BytesIO | None:
+    # A long body is written in pieces, so that its copy does not hold up the loop.
+    return io.BytesIO(body) if len(body) > _LONG_BODY else body or None
 
 
 def _url(endpoint: Endpoint, path: str) -> URL:

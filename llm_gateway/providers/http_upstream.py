@@ -17,7 +17,9 @@ from llm_gateway.errors import (
 from llm_gateway.providers.upstream import LONGEST_BODY
 from llm_gateway.providers.watchdog import Watchdog
 
-_LONGEST_HEADERS = 64 * 1024
+_LONGEST_HEADERS, _LONGEST_HEADER = 64 * 1024, 16 * 1024
+# A reader that stands still holds about twice this much of an answer (faults.md §9).
+_READ_BUFFER = 64 * 1024
 # What a finished answer may still have to send for its connection to be worth waiting for.
 _LONGEST_REST, _REST_S = 64 * 1024, 0.25
 
@@ -72,10 +74,21 @@ class HttpUpstream:
             return late
         return NotSentError(_why_not_connected(error))
 
-    def answered(self, response: aiohttp.ClientResponse) -> None:
-        """Take the head of the answer, or raise InvalidAnswerError where it breaks a rule."""
+    async def exchange(self, request: aiohttp.ClientRequest) -> None:
+        """Send the request, wait for the head of the answer and judge it."""
+        connection = self._connection
+        if connection is None or connection.protocol is None:
+            raise aiohttp.ServerDisconnectedError
+        connection.protocol.set_response_params(
+            auto_decompress=False,
+            read_until_eof=True,
+            read_bufsize=_READ_BUFFER,
+            max_line_size=_LONGEST_HEADER,
+            max_field_size=_LONGEST_HEADER,
+        )
+        response = self._response = await request.send(connection)
+        await response.start(connection)
         self._watch.wait_ends()
-        self._response = response
         # The connection returns to the pool when the last byte is in: it is not ours to cut then.
         self._connection = None
         self._content = response.content
@@ -188,6 +201,8 @@ class HttpUpstream:
             connection.transport.abort()
         if self._response is not None:
             self._response.close()
+        if connection is not None:
+            connection.close()
         self._done()
 
     def _done(self) -> None:
@@ -199,10 +214,10 @@ class HttpUpstream:
 
     def _expire(self, error: UpstreamError) -> None:
         """End the wait with `error`, wherever it is, and free the connection at once."""
-        if self._response is not None:
+        if self._connection is None:
             self._content.set_exception(error)
             self.abort()
-        elif self._connection is not None and self._connection.protocol is not None:
+        elif self._connection.protocol is not None:
             self._connection.protocol.set_exception(error)
 
 
@@ -239,6 +254,6 @@ _CONNECT_FAULTS: tuple[tuple[type[Exception], str], ...] = (
     (aiohttp.ClientConnectorDNSError, "its name was not found"),
     (aiohttp.ClientConnectorCertificateError, "its certificate is not trusted"),
     (aiohttp.ClientSSLError, "TLS failed"),
-    (aiohttp.ConnectionTimeoutError, "connecting took too long"),
     (aiohttp.ClientConnectorError, "the connection was refused"),
+    (TimeoutError, "connecting took too long"),
 )

@@ -208,6 +208,33 @@ async def test_a_body_beyond_the_limit_is_refused(egress: Egress, declared: bool
             await upstream.read(limit=4096)
 
 
+async def test_a_long_body_arrives_whole(egress: Egress) -> None:
+    body = bytes(range(256)) * 20_000
+    async with provider(answering) as peer:
+        await (await call(egress, peer, structs.replace(CHAT, body=body))).read()
+    assert peer.requests[0].body == body
+    assert peer.requests[0].headers["content-length"] == str(len(body))
+
+
+async def test_leaving_does_not_wait_for_a_peer_that_takes_nothing(egress: Egress) -> None:
+    async def deaf(_: Peer) -> None:
+        await asyncio.Event().wait()
+
+    async with provider(deaf) as peer:
+        body = bytes(30_000_000)
+        task = asyncio.create_task(call(egress, peer, structs.replace(CHAT, body=body)))
+        await asyncio.sleep(0.1)
+        connector = next(iter(egress._pools.values())).connector
+        (protocol,) = connector._acquired
+        transport = protocol.transport
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert transport is not None
+        assert transport.get_write_buffer_size() == 0
+        assert not connector._acquired
+
+
 # --- cuts
 
 
