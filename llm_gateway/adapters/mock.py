@@ -44,13 +44,18 @@ def reply(path: str, body: Wire, options: MockOptions, *, roll: float, now: floa
     """Return the reply to a request. `roll` from 0 to 1 decides whether it is an error."""
     if roll < options.error_rate:
         return _error(500, "The mock provider was told to fail.", options.delay_s)
-    if path.endswith("/models"):
-        known = [{"id": name, "object": "model"} for name in options.answers or {"mock": ""}]
-        return _json({"object": "list", "data": known}, options.delay_s)
-    if path.endswith("/embeddings"):
-        return _json(_embeddings(body), options.delay_s)
-    if not path.endswith("/chat/completions"):
-        return _error(404, f"The mock provider has no {path}.", options.delay_s)
+    for ending, answer in _ANSWERS.items():
+        if path.endswith(ending):
+            return answer(body, options, now)
+    return _error(404, f"The mock provider has no {path}.", options.delay_s)
+
+
+def _models(_body: Wire, options: MockOptions, _now: float) -> MockReply:
+    known = [{"id": name, "object": "model"} for name in options.answers or {"mock": ""}]
+    return _json({"object": "list", "data": known}, options.delay_s)
+
+
+def _chat(body: Wire, options: MockOptions, now: float) -> MockReply:
     answer = _answer(body, options, now)
     if body.get("stream"):
         return _stream(answer, body, options)
@@ -130,7 +135,7 @@ def _chunk_choice(delta: Wire, reason: str | None) -> Wire:
     return {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
 
 
-def _embeddings(body: Wire) -> Wire:
+def _embeddings(body: Wire, options: MockOptions, _now: float) -> MockReply:
     given = body["input"]
     inputs = given if isinstance(given, list) and not isinstance(given[0], int) else [given]
     size = min(body.get("dimensions") or DIMENSIONS, MAX_DIMENSIONS)
@@ -141,7 +146,8 @@ def _embeddings(body: Wire) -> Wire:
     ]
     tokens = sum(len(item.split()) if isinstance(item, str) else len(item) for item in inputs)
     usage = {"prompt_tokens": tokens, "total_tokens": tokens}
-    return {"object": "list", "data": data, "model": body["model"], "usage": usage}
+    answer = {"object": "list", "data": data, "model": body["model"], "usage": usage}
+    return _json(answer, options.delay_s)
 
 
 def _vector(item: object, size: int, *, packed: bool) -> list[float] | str:
@@ -189,3 +195,6 @@ def _json(body: Wire, delay_s: float, status: int = 200) -> MockReply:
 def _error(status: int, message: str, delay_s: float) -> MockReply:
     error = {"message": message, "type": "server_error", "param": None, "code": "mock"}
     return _json({"error": error}, delay_s, status)
+
+
+_ANSWERS = {"/chat/completions": _chat, "/embeddings": _embeddings, "/models": _models}
