@@ -6,6 +6,7 @@ answers differ only in who waits for what. The end of an answer waits for the le
 
 import asyncio
 import math
+from asyncio import CancelledError
 from collections.abc import AsyncIterator
 
 from llm_gateway import pricing
@@ -15,6 +16,7 @@ from llm_gateway.errors import (
     LoopError,
     NoTargetError,
     RateLimitError,
+    ServerFaultError,
     ShutdownError,
     ThrottledError,
     UnexpressibleError,
@@ -69,6 +71,9 @@ class Exchange:
             if self.attempts:
                 error.detail = {**error.detail, "attempts": self._attempt_details()}
             error.headers = headers.of_error(error, self.inbound.request_id, self.rates)
+            raise
+        except Exception:
+            self.error = GatewayError("Something went wrong on our side.")
             raise
         head = headers.of_answer(self, attempt)
         if not call.stream:
@@ -135,8 +140,7 @@ class Exchange:
         except BaseException as error:
             if attempt.hold is not None:
                 self.attempts.append(attempt)
-            fault = error if isinstance(error, GatewayError) else None
-            await _shielded(attempt.end(fault, left=fault is None))
+            await _shielded(attempt.end(_fault(error), left=isinstance(error, CancelledError)))
             raise
         self.attempts.append(attempt)
         return attempt
@@ -291,6 +295,15 @@ class Exchange:
             }
             for attempt in self.attempts
         ]
+
+
+def _fault(error: BaseException) -> GatewayError | None:
+    """Return what an attempt ended with; None where the caller's own task was cancelled."""
+    if isinstance(error, GatewayError):
+        return error
+    if isinstance(error, CancelledError):
+        return None
+    return ServerFaultError("Something went wrong on our side.")
 
 
 async def _shielded(ending: object) -> None:

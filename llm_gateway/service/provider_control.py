@@ -9,13 +9,13 @@ from asgiref.sync import async_to_sync
 from msgspec import convert
 
 from llm_gateway import vault
-from llm_gateway.errors import GatewayError, UpstreamError
+from llm_gateway.errors import UpstreamError
 from llm_gateway.models import Provider, ProviderKey
 from llm_gateway.providers import control
 from llm_gateway.providers.addresses import AddressError
 from llm_gateway.providers.auth import Credential
 from llm_gateway.providers.catalog import CATALOG
-from llm_gateway.providers.control import Control, DiscoveredModel, Verification
+from llm_gateway.providers.control import Control, DiscoveredModel
 from llm_gateway.providers.egress import Egress
 from llm_gateway.providers.endpoint import Endpoint
 from llm_gateway.types import Timeouts
@@ -23,15 +23,6 @@ from llm_gateway.version import VERSION
 from tenants.secrets import SecretError
 
 MOCK_MODELS = ("mock", "mock-embeddings")
-
-
-def verify(provider: Provider, key: ProviderKey | None) -> Verification:
-    """Say in one sentence whether the key works; nothing the provider does raises."""
-    try:
-        models = discover(provider, key)
-    except GatewayError as error:
-        return Verification(ok=False, message=error.message)
-    return Verification(ok=True, message=f"works: {len(models)} models listed", models=models)
 
 
 def discover(provider: Provider, key: ProviderKey | None) -> tuple[DiscoveredModel, ...]:

@@ -1,12 +1,14 @@
 """Hold what one process works with: made once at start, closed once at stop."""
 
 import asyncio
+from contextlib import suppress
 import logging
 import time
 from datetime import UTC, datetime
 from random import Random, SystemRandom
 
 from django.conf import settings
+from django.db import DEFAULT_DB_ALIAS, Error, connections
 
 from llm_gateway import metrics
 from llm_gateway.providers.egress import Egress
@@ -23,8 +25,12 @@ from llm_gateway.version import VERSION
 from tenants.auth import Authenticator
 from tenants.keys import pepper
 from tenants.limits import make_limits
+from tenants.money.from_settings import ledger_key, open_store
 from tenants.money.ledger import Ledger
+from tenants.money.fleet import count_live_writers
 from tenants.reader import Reader
+
+LOOK_EVERY_S = 5.0
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +52,7 @@ class Runtime:
         self.in_flight = 0
         self._endpoints: dict[tuple[int, str], Endpoint] = {}
         self._turns: dict[str, int] = {}
+        self._live_processes = 1
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -53,11 +60,14 @@ class Runtime:
         await self.reader.read(pepper)
         await self.snapshot.load()
         self.egress = Egress(version=VERSION)
-        self.ledger = Ledger()
-        await self.ledger.start()
-        self.limits = make_limits(settings.REDIS_URL, self.ledger.live_processes)
+        self.ledger = Ledger(open_store(connections[DEFAULT_DB_ALIAS]), ledger_key)
+        self.ledger.start()
+        self.limits = make_limits(settings.REDIS_URL, lambda: self._live_processes)
         self.recorder = Recorder(sinks=[metrics.observe, log_line])
-        self._tasks = [asyncio.create_task(self.snapshot.watch(), name="configuration watch")]
+        self._tasks = [
+            asyncio.create_task(self.snapshot.watch(), name="configuration watch"),
+            asyncio.create_task(self._look_around(), name="metrics and fleet"),
+        ]
 
     async def close(self) -> None:
         """Close in the order that loses nothing: records after the ledger they speak of."""
@@ -99,7 +109,26 @@ class Runtime:
         self._turns[name] = turn = self._turns.get(name, -1) + 1
         return turn
 
+    async def _look_around(self) -> None:
+        """Tell of ourselves and count the fleet, every few seconds."""
+        while True:
+            metrics.sample(
+                metrics.Sample(
+                    in_flight=self.in_flight,
+                    ledger_queue=self.ledger.waiting,
+                    limits_away=self.limits.book.state == "away",
+                    limits_lost=self.limits.book.lost,
+                    recorder_waiting=self.recorder.waiting,
+                    recorder_dropped=self.recorder.dropped,
+                )
+            )
+            with suppress(Error):
+                self._live_processes = max(1, await self.reader.read(count_live_writers))
+            await asyncio.sleep(LOOK_EVERY_S)
+
     def _configuration_changed(self) -> None:
         self.authenticator.forget()
         self.keyring.forget()
+        # What rests because of a bad key or name may just have been mended.
+        self.board.rests.clear()
         self._endpoints.clear()

@@ -4,6 +4,7 @@ Every bound is divided by the number of live processes, so that together they ke
 """
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 from typing_extensions import override
 
@@ -74,6 +75,16 @@ class LocalBook(Book):
         self._live_processes = live_processes
         self._windows: dict[str, Window] = {}
         self._slots: dict[str, Slots] = {}
+
+    @property
+    @override
+    def state(self) -> Literal["local"]:
+        return "local"
+
+    @property
+    @override
+    def lost(self) -> int:
+        return 0
 
     @override
     async def take(self, plan: Plan, request_id: str, tokens: int) -> Answer:

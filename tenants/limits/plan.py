@@ -57,8 +57,15 @@ class Ticket(Struct, kw_only=True, weakref=True, eq=False):
 
 
 class Book(Protocol):
-    """A back end. `give` and `renew` want no answer and never fail their caller."""
+    """A back end. `give` and `renew` want no answer and never fail their caller.
 
+    `state` says where rates are kept now; `lost` counts what may not have arrived there.
+    """
+
+    @property
+    def state(self) -> Literal["local", "redis", "away"]: ...
+    @property
+    def lost(self) -> int: ...
     async def take(self, plan: Plan, request_id: str, tokens: int) -> Answer: ...
     async def read(self, plan: Plan) -> Answer: ...
     def give(self, ticket: Ticket, *, requests: int, tokens: int) -> None: ...

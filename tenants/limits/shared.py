@@ -28,10 +28,12 @@ class SharedBook(Book):
         self._clock = clock
 
     @property
+    @override
     def state(self) -> Literal["redis", "away"]:
         return "redis" if self._pipe.up else "away"
 
     @property
+    @override
     def lost(self) -> int:
         """Settles and renewals that may not have reached Redis."""
         return self._pipe.lost

@@ -4,7 +4,6 @@ A hold that is answered after its caller gave up is released at once.
 """
 
 import asyncio
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -12,8 +11,10 @@ from msgspec.structs import replace
 
 from tenants.ids import new_id
 from tenants.money.applicable import plain_text
-from tenants.money.ops import Admit, Mark, Note, Release, Settle
+from tenants.money.lock import ProcessLock
+from tenants.money.ops import Admit, Mark, Note, Op, Release, Settle
 from tenants.money.rows import EntryRow
+from tenants.money.spool import Spool
 from tenants.money.store import Store
 from tenants.money.types import (
     Charges,
@@ -32,6 +33,7 @@ ADMIT_S = 0.8
 SETTLE_S = 5.0
 _STALLED_S = 1.0
 _CUT_S = 3.0
+_DEFAULT_CHARGES = Charges()
 
 
 class Ledger:
@@ -42,22 +44,34 @@ class Ledger:
         store: Store,
         load_key: Callable[[], bytes],
         *,
-        charges: Charges = Charges(),
-        clock: Callable[[], float] = time.monotonic,
+        lock: ProcessLock | None = None,
+        spool: Spool | None = None,
+        charges: Charges = _DEFAULT_CHARGES,
     ) -> None:
-        self._writer = Writer(store, load_key, self._deliver, charges=charges, clock=clock)
+        self._writer = Writer(store, load_key, self._deliver, spool=spool, charges=charges)
+        self._lock = lock
+        self._spool = spool
         self._started = False
 
     def start(self) -> None:
         """Start the writer. Raises LedgerInUseError where another process has the ledger."""
         if not self._started:
+            if self._lock is not None:
+                self._lock.acquire()
             self._started = True
             self._writer.start()
+
+    @property
+    def waiting(self) -> int:
+        """Operations that wait for the writer."""
+        return self._writer.waiting
 
     async def close(self) -> None:
         """Write what is queued and end the writer's lease."""
         if self._started:
             await asyncio.to_thread(self._writer.stop)
+            if self._lock is not None:
+                self._lock.release()
 
     async def admit(self, request: HoldRequest) -> Hold | Refusal:
         """Take a hold for one attempt; a refusal changed nothing.
@@ -66,9 +80,17 @@ class Ledger:
         LedgerOverloadedError where too many wait.
         """
         self.start()
-        self._check_accepting()
-        pending = self._submit(Admit(new_id(), _storable(request)))
-        result: Hold | Refusal = await self._answer(pending, ADMIT_S)
+        request = _storable(request)
+        try:
+            self._check_accepting()
+            result: Hold | Refusal = await self._answer(
+                self._submit(Admit(new_id(), request)), ADMIT_S
+            )
+        except LedgerUnavailableError:
+            if request.hard or self._spool is None or not self._spool.has_room:
+                raise
+            # Nothing limits this caller: its settle goes to the spool (money.md §8).
+            return Hold(id=new_id(), request=request, bucket_ids=None)
         return result
 
     async def settle(self, hold: Hold, settlement: Settlement) -> Settled:
@@ -108,7 +130,7 @@ class Ledger:
         if writer.waiting >= MOST_WAITING:
             raise LedgerOverloadedError("too many requests wait for the ledger")
 
-    def _submit(self, op: Any) -> Pending:
+    def _submit(self, op: Op) -> Pending:
         self.start()
         pending = Pending(op, asyncio.get_running_loop().create_future())
         self._writer.submit(pending)
