@@ -62,7 +62,11 @@ decode_message = msgspec.json.Decoder(Message).decode
 
 
 class Seen:
-    """The facts of one answer, as its events come; usage is cumulative, the last valid one wins."""
+    """The facts of one answer, as its events come; usage is cumulative, the last valid one wins.
+
+    What message_start reports of the output is no more than a beginning: until message_delta comes
+    the usage is `estimated`, so that a stream that ends early is not charged by it.
+    """
 
     __slots__ = ("_reported", "facts")
 
@@ -72,18 +76,18 @@ class Seen:
 
     def event(self, event: Event) -> None:
         if event.message is not None:
-            self.message(event.message)
+            self.message(event.message, final=False)
         if event.content_block is not None:
             self._output(event.content_block)
         if event.delta is not None:
             self._output(event.delta)
             self._stopped(event.delta.stop_reason)
         if event.usage is not UNSET:
-            self._usage(bytes(event.usage))
+            self._usage(bytes(event.usage), final=True)
         if event.type == "message_stop":
             self.facts.complete = True
 
-    def message(self, message: Message) -> None:
+    def message(self, message: Message, *, final: bool = True) -> None:
         if self.facts.id is None:
             self.facts.id = text_or_none(message.id)
             self.facts.model = text_or_none(message.model)
@@ -91,7 +95,7 @@ class Seen:
         for block in message.content or ():
             self._output(block)
         if message.usage is not UNSET:
-            self._usage(bytes(message.usage))
+            self._usage(bytes(message.usage), final=final)
 
     def _stopped(self, reason: object) -> None:
         self.facts.finish_reason = text_or_none(reason) or self.facts.finish_reason
@@ -102,11 +106,11 @@ class Seen:
         if size or block.type in {"tool_use", "redacted_thinking"}:
             self.facts.content = True
 
-    def _usage(self, raw: bytes) -> None:
+    def _usage(self, raw: bytes, *, final: bool) -> None:
         try:
             reported = msgspec.json.decode(raw)
             merged = _merged(self._reported, reported)
-            self.facts.usage = read_usage(merged)
+            self.facts.usage = read_usage(merged, estimated=not final)
             self._reported = merged
         except ValueError:
             self.facts.usage_invalid = raw[:RAW_KEPT].decode(errors="replace")
@@ -119,7 +123,7 @@ def _merged(before: dict[str, Any], reported: object) -> dict[str, Any]:
     return {**before, **{name: value for name, value in reported.items() if value is not None}}
 
 
-def read_usage(reported: dict[str, Any]) -> Usage:
+def read_usage(reported: dict[str, Any], *, estimated: bool = False) -> Usage:
     """Return a usage object as ours. Raises ValueError where a count is none."""
     read = count(reported.get("cache_read_input_tokens"))
     written = count(reported.get("cache_creation_input_tokens"))
@@ -131,6 +135,7 @@ def read_usage(reported: dict[str, Any]) -> Usage:
         cache_write=written - long,
         cache_write_1h=long,
         reasoning=count_in(reported, "output_tokens_details", "thinking_tokens"),
+        estimated=estimated,
     )
 
 

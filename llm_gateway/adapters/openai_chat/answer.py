@@ -1,14 +1,14 @@
 """Read OpenAI chat answers, streamed or whole, into events by the same steps.
 
-Reasoning comes as `reasoning_content` or `reasoning` from compatible servers, or as parts of a
-list that is the content.
+Reasoning comes as `reasoning_content` or `reasoning` from compatible servers, as parts of a list
+that is the content, or signed as `thinking_blocks` (see `writer`).
 """
 
 from collections.abc import Iterator
 from typing import Any
 
 from llm_gateway.adapters import sse
-from llm_gateway.adapters.counting import texts
+from llm_gateway.adapters.counting import text_or_none, texts
 from llm_gateway.adapters.openai_chat import wire
 from llm_gateway.adapters.openai_chat.relay import DONE, whole
 from llm_gateway.types import (
@@ -96,7 +96,7 @@ class ChatReader:
         said = choice.delta or choice.message
         number = choice.index if type(choice.index) is int else 0
         if said is not None:
-            yield from _thinking(said, number)
+            yield from _thinking(said, number, whole=choice.delta is None)
             yield from _content(said.content, number)
             if isinstance(said.refusal, str) and said.refusal:
                 self._refused.add(number)
@@ -139,10 +139,20 @@ class ChatReader:
         )
 
 
-def _thinking(said: wire.Delta, choice: int) -> Iterator[Event]:
+def _thinking(said: wire.Delta, choice: int, *, whole: bool) -> Iterator[Event]:
+    """Read reasoning; a signed block of a stream comes after its text, a whole one holds it."""
+    blocks = said.thinking_blocks if isinstance(said.thinking_blocks, list) else []
     text = said.reasoning_content or said.reasoning
-    if isinstance(text, str) and text:
+    if isinstance(text, str) and text and not (whole and blocks):
         yield ThinkingDelta(text=text, choice=choice)
+    for block in blocks:
+        if isinstance(block, dict):
+            yield ThinkingDelta(
+                text=str(block.get("thinking") or "") if whole else "",
+                signature=text_or_none(block.get("signature")),
+                redacted=text_or_none(block.get("data")),
+                choice=choice,
+            )
 
 
 def _content(content: object, choice: int) -> Iterator[Event]:

@@ -24,6 +24,7 @@ class Delta(Struct):
     refusal: Any = None
     reasoning_content: Any = None
     reasoning: Any = None
+    thinking_blocks: Any = None
     tool_calls: Any = None
     function_call: Any = None
 

@@ -47,7 +47,10 @@ def test_a_byte_order_mark_is_passed_on_and_not_read() -> None:
 
 
 def test_a_last_frame_without_its_blank_line_is_the_rest() -> None:
-    assert cut(b"data: 1\n\ndata: 2", [b"data: 1\n\nda", b"ta: 2"]) == ([b"data: 1\n\n"], b"data: 2")
+    assert cut(b"data: 1\n\ndata: 2", [b"data: 1\n\nda", b"ta: 2"]) == (
+        [b"data: 1\n\n"],
+        b"data: 2",
+    )
 
 
 @pytest.mark.parametrize("tail", [b"", b"\n\n", b"\r\n\r\n"])

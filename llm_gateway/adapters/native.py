@@ -1,0 +1,162 @@
+"""The dialect of the native API: a caller's side only, no provider speaks it.
+
+A request is a small part of a chat body, so it is read by that dialect's own reader. What only the
+gateway knows of an answer (provider, cost, time) is added where the answer leaves.
+"""
+
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+
+from llm_gateway.adapters import openai_chat, sse
+from llm_gateway.errors import GatewayError, InvalidRequestError
+from llm_gateway.types import (
+    Call,
+    ChatRequest,
+    Event,
+    Finish,
+    RefusalDelta,
+    TextDelta,
+    Usage,
+    UsageSeen,
+)
+
+name = "native"
+
+DONE = b"[DONE]"
+FIELDS = frozenset(
+    {"max_tokens", "messages", "model", "prompt", "stop", "stream", "temperature", "top_p", "user"}
+)
+NOT_YET = frozenset(
+    {"cache", "conversation", "optimize_prompt", "prompt_template", "response_schema"}
+)
+_encode = msgspec.json.encode
+
+
+# --- the request -----------------------------------------------------------------------------
+
+
+def parse_call(body: dict[str, Any], *, size: int) -> Call:
+    """Return what steers the gateway. Raises InvalidRequestError naming the field."""
+    for field in body:
+        if field in NOT_YET:
+            raise InvalidRequestError(f"'{field}' is not supported yet.", param=field)
+        if field not in FIELDS:
+            raise InvalidRequestError(f"'{field}' is not a parameter.", param=field)
+    call = openai_chat.parse_call(_chat_body(body), size=size)
+    return msgspec.structs.replace(call, dialect=name, wants_usage=True)
+
+
+def parse_request(body: dict[str, Any]) -> ChatRequest:
+    """Return the request in the hub's words; `body` is that of the call."""
+    return openai_chat.parse_request(body)
+
+
+def _chat_body(body: dict[str, Any]) -> dict[str, Any]:
+    """Return the body with `prompt` as the one message it stands for."""
+    given = {field: value for field, value in body.items() if value is not None}
+    prompt = given.pop("prompt", None)
+    if prompt is None:
+        return given
+    if "messages" in given:
+        raise InvalidRequestError("Send 'messages' or 'prompt', not both.", param="prompt")
+    if not isinstance(prompt, str) or not prompt:
+        raise InvalidRequestError("'prompt' must be a text.", param="prompt")
+    return {**given, "messages": [{"role": "user", "content": prompt}]}
+
+
+# --- the answer ------------------------------------------------------------------------------
+
+
+class NativeWriter:
+    """One stream: a frame for each piece of text, one with finish reason and usage, [DONE]."""
+
+    __slots__ = ("_model", "_reason", "_usage")
+
+    def __init__(self, model: str) -> None:
+        self._model = model
+        self._reason: str | None = None
+        self._usage = Usage()
+
+    def feed(self, event: Event) -> bytes:
+        match event:
+            case TextDelta(text=text) | RefusalDelta(text=text):
+                return self._frame(text)
+            case Finish(reason=reason):
+                self._reason = reason
+            case UsageSeen(usage=usage):
+                self._usage = usage
+        return b""
+
+    def end(self) -> bytes:
+        last = self._frame("", finish_reason=self._reason, usage=render_usage(self._usage))
+        return last + sse.unnamed(DONE)
+
+    def _frame(self, text: str, **rest: Any) -> bytes:  # noqa: ANN401 - JSON
+        chunk = {"content": text, "model": self._model, "finish_reason": None, **rest}
+        return sse.unnamed(_encode(chunk))
+
+
+def writer(call: Call, *, model: str, request_id: str, created: int = 0) -> NativeWriter:
+    del call, request_id, created  # the frames say none of it
+    return NativeWriter(model)
+
+
+def render_answer(
+    events: Iterable[Event], call: Call, *, model: str, request_id: str, created: int = 0
+) -> bytes:
+    """Return the whole answer, without what only the gateway knows."""
+    del call, created
+    pieces: list[str] = []
+    reason, usage = None, Usage()
+    for event in events:
+        match event:
+            case TextDelta(text=text) | RefusalDelta(text=text):
+                pieces.append(text)
+            case Finish(reason=reason):
+                pass
+            case UsageSeen(usage=usage):
+                pass
+    return _encode(
+        {
+            "content": "".join(pieces),
+            "object": None,
+            "model": model,
+            "usage": render_usage(usage),
+            "finish_reason": reason,
+            "request_id": request_id,
+        }
+    )
+
+
+def render_usage(usage: Usage) -> dict[str, int]:
+    return {
+        "prompt_tokens": usage.input,
+        "completion_tokens": usage.output,
+        "total_tokens": usage.input + usage.output,
+        "cached_tokens": usage.cache_read,
+        "reasoning_tokens": usage.reasoning,
+    }
+
+
+# --- errors ----------------------------------------------------------------------------------
+
+
+def render_error(error: GatewayError, *, request_id: str) -> dict[str, Any]:
+    """Return an error as a problem (RFC 9457); what its detail holds are further members."""
+    problem = {
+        **error.detail,
+        "type": f"urn:mobius:problem:{error.code}",
+        "title": HTTPStatus(error.status).phrase,
+        "status": error.status,
+        "detail": error.message,
+        "code": error.code,
+        "request_id": request_id,
+    }
+    return problem if error.param is None else {**problem, "param": error.param}
+
+
+def render_stream_error(error: GatewayError, *, request_id: str) -> bytes:
+    return sse.unnamed(_encode({"error": render_error(error, request_id=request_id)}))
