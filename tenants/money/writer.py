@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from typing import Any
 from uuid import UUID
 
 import structlog
@@ -27,8 +27,9 @@ from tenants.money.fast import results as fast_results
 from tenants.money.fast import suppose
 from tenants.money.ops import Admit, Expire, Op, Release, Settle, bound_places
 from tenants.money.places import Places
+from tenants.money.spool import Spool
 from tenants.money.store import LostError, Store, StoreError, SurpriseError
-from tenants.money.types import Charges, LedgerUnavailableError, Refusal
+from tenants.money.types import Charges, LedgerUnavailableError, Refusal, Settled
 
 log = structlog.get_logger(__name__)
 
@@ -39,6 +40,7 @@ SWEEP_S = 5.0
 CHECKPOINT_S = 10.0
 _REFUSING_S = 0.2
 _SWEPT_AT_ONCE = 64
+_DEFAULT_CHARGES = Charges()
 _FIRST_DELAY_S, _LONGEST_DELAY_S = 0.1, 2.0
 
 
@@ -54,13 +56,6 @@ Answer = Result | Exception
 Delivery = tuple[Pending, Answer]
 
 
-class Spool(Protocol):
-    """Where settles go while the database is away."""
-
-    def write(self, settles: Sequence[Settle]) -> bool: ...
-    def replay(self, run: Callable[[Sequence[Settle]], None]) -> None: ...
-
-
 class Writer:
     """Run groups in a thread of its own. `deliver` is called on the loop that waits."""
 
@@ -70,12 +65,14 @@ class Writer:
         load_key: Callable[[], bytes],
         deliver: Callable[[list[Delivery]], None],
         *,
-        charges: Charges = Charges(),
+        spool: Spool | None = None,
+        charges: Charges = _DEFAULT_CHARGES,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
         self._load_key = load_key
         self._deliver = deliver
+        self._spool = spool
         self._charges = charges
         self._clock = clock
         self._queue: queue.SimpleQueue[Pending | None] = queue.SimpleQueue()
@@ -157,6 +154,8 @@ class Writer:
             self._head = self._store.head(self._chained.writer_id)
             self._beating_since = self._last_beat = self._clock()
             self._beat()
+            if self._spool is not None:
+                self._spool.replay(self._replay)
         finally:
             self._busy_since = None
         if not self.online:
@@ -169,16 +168,11 @@ class Writer:
         self.online = False
 
     def _refuse_for(self, seconds: float) -> None:
-        """Answer admissions at once while the database is away; settles stay queued for it."""
+        """Answer at once while the database is away: admissions by a refusal, settles by spool."""
         until = self._clock() + seconds
         while not self._stopping and (left := until - self._clock()) > 0:
-            try:
-                pending = self._queue.get(timeout=left)
-            except queue.Empty:
-                return
-            if pending is None:
-                return
-            self._put_off([pending])
+            self._put_off(self._gather([], left))
+            self._spool_settles()
 
     def _put_off(self, group: Iterable[Pending]) -> None:
         answers: list[Delivery] = []
@@ -189,15 +183,28 @@ class Writer:
                 self._again.append(pending)
         self._send(answers)
 
+    def _spool_settles(self) -> None:
+        """Make the settles that wait durable on disk; they leave the queue."""
+        settles = [pending for pending in self._again if isinstance(pending.op, Settle)]
+        ops = [pending.op for pending in settles if isinstance(pending.op, Settle)]
+        if self._spool is None or not ops or not self._spool.write(ops):
+            return
+        self._again = [each for each in self._again if not isinstance(each.op, Settle)]
+        self._send([(pending, Settled(spooled=True)) for pending in settles])
+
+    def _replay(self, settles: Sequence[Settle]) -> None:
+        for start in range(0, len(settles), GROUP):
+            self._carefully(settles[start : start + GROUP])
+
     def _take(self) -> list[Pending]:
         """Return what has gathered; wait only while there is nothing at all."""
         group, self._again = self._again[:GROUP], self._again[GROUP:]
-        timeout = 0.0 if group else max(0.0, min(self._due.values()) - self._clock())
+        return self._gather(group, max(0.0, min(self._due.values()) - self._clock()))
+
+    def _gather(self, group: list[Pending], wait_s: float) -> list[Pending]:
         try:
             while len(group) < GROUP:
-                pending = (
-                    self._queue.get(timeout=timeout) if not group else self._queue.get_nowait()
-                )
+                pending = self._queue.get_nowait() if group else self._queue.get(timeout=wait_s)
                 if pending is None:
                     break
                 if not pending.abandoned:
@@ -333,6 +340,8 @@ class Writer:
             if self._chained is not None:
                 self._store.beat(self._chained.writer_id, stopped=True)
             self._store.close()
+            if self._spool is not None:
+                self._spool.close()
         except StoreError as error:
             log.warning("ledger.retired_badly", error=str(error))
 
