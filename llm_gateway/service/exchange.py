@@ -77,8 +77,13 @@ class Exchange:
             raise
         head = headers.of_answer(self, attempt)
         if not call.stream:
-            return Answer(headers=head, body=attempt.head + attempt.tail)
-        return Answer(headers=head, chunks=self._stream(attempt), on_gone=self._gone)
+            return Answer(headers=head, body=attempt.head + attempt.tail, cost_nano=self._cost)
+        return Answer(
+            headers=head,
+            chunks=self._stream(attempt),
+            on_gone=self._gone,
+            cost_nano=self._cost,
+        )
 
     def _parse(self) -> Call:
         inbound = self.inbound
@@ -195,6 +200,9 @@ class Exchange:
     def left(self) -> bool:
         """Say whether the caller went away before the end."""
         return self.left_at < math.inf
+
+    def _cost(self) -> int:
+        return self.cost_nano
 
     @property
     def cost_nano(self) -> int:

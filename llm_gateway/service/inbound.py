@@ -53,13 +53,15 @@ class Inbound(Struct, frozen=True, kw_only=True):
 class Answer(Struct, kw_only=True):
     """What the caller gets: a whole `body`, or `chunks` whose end waits for the ledger.
 
-    `on_gone` tells the service that the caller left.
+    `on_gone` tells the service that the caller left. `cost_nano` is what it has cost so far: a
+    stream's whole cost once its last chunk is there.
     """
 
     headers: Headers
     body: bytes = b""
     chunks: AsyncIterator[bytes] | None = None
     on_gone: Callable[[], None] = lambda: None
+    cost_nano: Callable[[], int] = lambda: 0
 
 
 class Unfinished(Exception):  # noqa: N818 - the caller was told inside the stream

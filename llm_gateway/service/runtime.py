@@ -59,7 +59,7 @@ class Runtime:
         """Open everything; raises what a wrong installation raises."""
         await self.reader.read(pepper)
         await self.snapshot.load()
-        self.egress = Egress(version=VERSION)
+        self.egress = Egress(version=VERSION, rng=self.rng, clock=self.wall_clock)
         self.ledger = Ledger(open_store(connections[DEFAULT_DB_ALIAS]), ledger_key)
         self.ledger.start()
         self.limits = make_limits(settings.REDIS_URL, lambda: self._live_processes)

@@ -1,0 +1,347 @@
+"""`make bench`: measure the gateway with everything on against the thin pass-through, one table.
+
+The server has one core, the load and the mock provider the other; PostgreSQL and Redis are local.
+The machine is noisy: CPU per request and ratios are what to compare. Seconds per figure and
+repeats: BENCH_SECONDS (10) and BENCH_REPEATS (3). `--json FILE` keeps the figures as well.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import uvloop
+from msgspec import Struct
+
+from tests.harness.database import PostgresDatabases
+from tests.harness.gateway import GatewayProcess, installed, migrate_into
+from tests.harness.processes import Process, free_port
+from tests.harness.services import postgres, redis_server
+from tests.load.protocol import Shot, closed_loop, open_loop, post
+
+SECONDS = float(os.environ.get("BENCH_SECONDS", "10"))
+REPEATS = int(os.environ.get("BENCH_REPEATS", "3"))
+SERVER_CORE, LOAD_CORE = {0}, {1}
+KEY = "mob_bench-key-0123456789abcdefghijklmnop"
+TICK = os.sysconf("SC_CLK_TCK")
+BASELINE = Path(__file__).with_name("baseline.json")
+REGRESSION = 1.2
+
+
+class Row(Struct):
+    """One line of the table."""
+
+    figure: str
+    value: str
+    bar: str
+    met: bool | None = None
+
+
+def configuration(upstream: int) -> dict[str, Any]:
+    """Return a gateway with everything on: key, rates, budgets on three levels, prices, log."""
+    price = [{"from": "2024-01-01", "input": "1.00", "output": "2.00"}]
+    budget = {"limit": "1000000.00", "period": "month"}
+    rates = {"requests_per_minute": 10_000_000, "tokens_per_minute": 10**12, "concurrency": 5000}
+    return {
+        "version": 1,
+        "providers": [
+            {
+                "name": "bench",
+                "kind": "openai",
+                "base_url": f"http://127.0.0.1:{upstream}/v1",
+                "allow_private_network": True,
+                "max_concurrent_requests": 2000,
+                "keys": [{"name": "main", "value": "sk-bench-000000000000"}],
+            }
+        ],
+        "models": [
+            {"name": name, "provider": "bench", "prices": price}
+            for name in ("json", "fast", "slow")
+        ],
+        "tenants": [
+            {
+                "name": "bench",
+                "budgets": [{"name": "tenant", **budget}],
+                "rate_limits": rates,
+                "projects": [{"name": "p", "budgets": [{"name": "project", **budget}]}],
+                "keys": [
+                    {
+                        "name": "k",
+                        "value": KEY,
+                        "project": "p",
+                        "budgets": [{"name": "key", **budget}],
+                        "rate_limits": rates,
+                    }
+                ],
+            }
+        ],
+    }
+
+
+def request(model: str, *, stream: bool = False) -> bytes:
+    body = {
+        "model": model,
+        "messages": [
+            {"role": "system", "content": "You are a helpful assistant."},
+            {"role": "user", "content": "Say hello to the benchmark, please."},
+        ],
+        "max_tokens": 200,
+    }
+    if stream:
+        body["stream"] = True
+    return post("/v1/chat/completions", json.dumps(body).encode(), f"Authorization: Bearer {KEY}")
+
+
+# --- the machine --------------------------------------------------------------------------------
+
+
+@contextmanager
+def on_core(cores: set[int]) -> Iterator[None]:
+    """Pin what is started inside; children inherit it."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICK
+
+
+def memory_mb(pid: int) -> float:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) / 1024
+    raise LookupError("no VmRSS")
+
+
+# --- measuring ----------------------------------------------------------------------------------
+
+
+class Measured(Struct):
+    """Medians over the repeats."""
+
+    per_second: float
+    events_per_second: float
+    cpu_us: float
+    cpu_us_event: float
+    p50_ms: float
+    p99_ms: float
+    first_ms: float
+    spread: float
+    failed: int
+
+
+Load = Callable[[], Awaitable[list[Shot]]]
+
+
+def measure(load: Load, pid: int, repeats: int = REPEATS) -> Measured:
+    """Run a load several times against a server process."""
+    runs = [_once(load, pid) for _ in range(repeats)]
+    rates = [run.per_second for run in runs]
+    middle = {
+        name: statistics.median(getattr(run, name) for run in runs)
+        for name in ("events_per_second", "cpu_us", "cpu_us_event", "p50_ms", "p99_ms", "first_ms")
+    }
+    return Measured(
+        per_second=statistics.median(rates),
+        spread=(max(rates) - min(rates)) / statistics.median(rates),
+        failed=sum(run.failed for run in runs),
+        **middle,
+    )
+
+
+def _once(load: Load, pid: int) -> Measured:
+    cpu, started = cpu_s(pid), time.perf_counter()
+    shots = uvloop.run(load())  # type: ignore[arg-type]
+    seconds, cpu = time.perf_counter() - started, cpu_s(pid) - cpu
+    good = [shot for shot in shots if shot.status == 200]
+    events = sum(shot.events for shot in good) or 1
+    totals = sorted(shot.total_s for shot in good)
+    return Measured(
+        per_second=len(good) / seconds,
+        events_per_second=events / seconds,
+        cpu_us=cpu / len(good) * 1e6,
+        cpu_us_event=cpu / events * 1e6,
+        p50_ms=_percentile(totals, 0.50) * 1000,
+        p99_ms=_percentile(totals, 0.99) * 1000,
+        first_ms=statistics.median(shot.first_event_s for shot in good) * 1000,
+        spread=0.0,
+        failed=len(shots) - len(good),
+    )
+
+
+def _percentile(ordered: list[float], share: float) -> float:
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+def closed(port: int, data: bytes, connections: int, *, streamed: bool = False) -> Load:
+    return lambda: closed_loop(
+        port, data, connections=connections, seconds=SECONDS, streamed=streamed
+    )
+
+
+def compare(gateway: GatewayProcess, thin: Process, thin_port: int, start_s: float) -> list[Row]:
+    """Take every figure of performance.md, the pass-through beside the gateway."""
+    assert gateway.process is not None
+    pid, port = gateway.process.pid, gateway.port
+    idle_mb = memory_mb(pid)
+    plain, fast, slow = request("json"), request("fast", stream=True), request("slow", stream=True)
+    say("warming up")
+    for where, of in ((port, pid), (thin_port, thin.pid)):
+        measure(lambda where=where: closed_loop(where, plain, connections=16, seconds=2), of, 1)
+    rows: list[Row] = []
+    for connections in (1, 16, 64, 256):
+        say(f"whole answers, {connections} connections")
+        ours = measure(closed(port, plain, connections), pid)
+        base = measure(closed(thin_port, plain, connections), thin.pid)
+        rows += _whole_rows(connections, ours, base)
+    say("300 requests a second")
+    steady = measure(lambda: open_loop(port, plain, rate=300, seconds=SECONDS), pid)
+    rows.append(row("p99 at 300 requests/s", steady.p99_ms, "ms", 25))
+    say("streams at full speed")
+    ours = measure(closed(port, fast, 64, streamed=True), pid)
+    base = measure(closed(thin_port, fast, 64, streamed=True), thin.pid)
+    rows.append(
+        row("streamed events/s, 64 streams", ours.events_per_second, "", 15_000, least=True)
+    )
+    rows.append(beside("CPU an event", ours.cpu_us_event, base.cpu_us_event, "µs"))
+    say("slow streams")
+    ours = measure(closed(port, slow, 64, streamed=True), pid)
+    base = measure(closed(thin_port, slow, 64, streamed=True), thin.pid)
+    added = ours.first_ms - base.first_ms
+    rows.append(row("first token added, 64 slow streams, p50", added, "ms", 5))
+    rows.append(row("memory idle", idle_mb, "MB", 200))
+    rows.append(row("memory after load", memory_mb(pid), "MB", 300))
+    rows.append(row("start to first answer", start_s, "s", 5))
+    return rows
+
+
+def _whole_rows(connections: int, ours: Measured, base: Measured) -> list[Row]:
+    rows = []
+    name = f"requests/s, {connections} connections"
+    bar = 1_500 if connections == 64 else None
+    rows.append(row(name, ours.per_second, f"(thin {base.per_second:,.0f})", bar, least=True))
+    if connections == 1:
+        rows.append(row("latency added, p50", ours.p50_ms - base.p50_ms, "ms", 2.5))
+        rows.append(row("latency added, p99", ours.p99_ms - base.p99_ms, "ms", 10))
+    if connections == 64:
+        rows.append(row("CPU a request", ours.cpu_us, f"µs (thin {base.cpu_us:.0f})", 600))
+        rows.append(Row("spread of the repeats", f"{ours.spread:.0%}", ""))
+    if ours.failed:
+        rows.append(Row("FAILED REQUESTS", str(ours.failed), "0", met=False))
+    return rows
+
+
+def row(
+    figure: str, value: float, unit: str, bar: float | None = None, *, least: bool = False
+) -> Row:
+    shown = f"{value:,.0f}" if value >= 100 else f"{value:.2f}"
+    met = None if bar is None else (value >= bar if least else value <= bar)
+    sign = "≥" if least else "≤"
+    return Row(figure, f"{shown} {unit}".strip(), "" if bar is None else f"{sign} {bar:,}", met)
+
+
+def beside(figure: str, ours: float, base: float, unit: str) -> Row:
+    return Row(figure, f"{ours:.1f} {unit} (thin {base:.1f})", "")
+
+
+# --- the run ------------------------------------------------------------------------------------
+
+
+def say(what: str) -> None:
+    sys.stderr.write(f"  {what}\n")
+
+
+@contextmanager
+def process(folder: Path, name: str, *command: str, **variables: str) -> Iterator[Process]:
+    started = Process([sys.executable, *command], folder / name, os.environ | variables)
+    try:
+        yield started
+    finally:
+        started.kill9()
+
+
+async def _listening(port: int) -> None:
+    for _ in range(200):
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+        except OSError:
+            await asyncio.sleep(0.05)
+        else:
+            writer.close()
+            return
+    raise TimeoutError(f"nothing listens on {port}")
+
+
+def run(folder: Path) -> list[Row]:
+    output = folder / "output"
+    output.mkdir()
+    upstream, thin_port = free_port(), free_port()
+    databases_at = folder / "template"
+    databases_at.mkdir()
+    with (
+        postgres(folder) as server,
+        redis_server() as redis_url,
+        on_core(LOAD_CORE),
+        process(output, "upstream", "-m", "tests.load.mock_upstream", str(upstream)),
+    ):
+        databases = PostgresDatabases(server, databases_at, migrate_into(output))
+        home = folder / "home"
+        home.mkdir()
+        try:
+            with installed(databases, home, output, redis_url) as gateway:
+                gateway.environment["MOBIUS_LOG_LEVEL"] = "INFO"
+                gateway.apply(configuration(upstream))
+                with on_core(SERVER_CORE):
+                    started = time.perf_counter()
+                    gateway.serve()
+                    start_s = time.perf_counter() - started
+                    thin = process(
+                        output,
+                        "thin",
+                        *("-m", "uvicorn", "tests.load.thin:application", "--no-access-log"),
+                        *("--port", str(thin_port), "--log-level", "warning"),
+                        THIN_UPSTREAM=f"http://127.0.0.1:{upstream}",
+                    )
+                with on_core(SERVER_CORE), thin as passing:
+                    os.sched_setaffinity(0, LOAD_CORE)
+                    asyncio.run(_listening(thin_port))
+                    return compare(gateway, passing, thin_port, start_s)
+        finally:
+            databases.close()
+
+
+def table(rows: list[Row]) -> str:
+    lines = ["| figure | measured | first bar | |", "| --- | --- | --- | --- |"]
+    marks = {True: "✓", False: "✗", None: ""}
+    lines += [f"| {r.figure} | {r.value} | {r.bar} | {marks[r.met]} |" for r in rows]
+    return "\n".join(lines)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="mobius-bench-") as folder:
+        rows = run(Path(folder))
+    sys.stdout.write(table(rows) + "\n")
+    if options.json:
+        figures = [{"figure": r.figure, "value": r.value, "bar": r.bar, "met": r.met} for r in rows]
+        options.json.write_text(json.dumps(figures, indent=1))
+    return int(any(r.met is False for r in rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
