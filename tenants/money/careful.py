@@ -18,6 +18,10 @@ from tenants.money.store import Store, StoreError
 _TRIES = 3
 
 
+class GoneError(StoreError):
+    """A bucket that was known is not there any more: the tables were emptied."""
+
+
 class Chained(Struct, frozen=True):
     """Who writes, with which key."""
 
@@ -40,6 +44,10 @@ def apply_carefully(
                 continue
             results, head = _decide_and_write(store, chained, head, ops, (now, found))
             store.commit()
+        except GoneError:
+            store.rollback()
+            places.forget()
+            raise
         except BaseException:
             store.rollback()
             raise
@@ -61,10 +69,13 @@ def _decide_and_write(
     ids = set(found.values())
     ids.update(*(hold.bucket_ids for hold in looked_up.values()))
     ids.update(*(op.hold.bucket_ids or () for op in ops if isinstance(op, Settle)))
+    buckets = store.lock_buckets(ids, now) if ids else {}
+    if not buckets.keys() >= ids:
+        raise GoneError(f"buckets are gone: {sorted(ids - buckets.keys())}")
     values = Values(
         now=now,
         places=found,
-        buckets=store.lock_buckets(ids, now) if ids else {},
+        buckets=buckets,
         holds=store.lock_holds(hold_ids) if hold_ids else {},
         past=store.past([attempt for op in ops if (attempt := _attempt(op))]),
     )

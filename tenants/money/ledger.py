@@ -139,7 +139,11 @@ class Ledger:
     async def _answer(self, pending: Pending, seconds: float) -> Any:
         future = pending.future
         assert future is not None  # noqa: S101 - made with one
-        timer = future.get_loop().call_later(seconds, self._give_up, pending)
+        loop = future.get_loop()
+        timers = [loop.call_later(seconds, self._give_up, pending)]
+        if seconds > _CUT_S:
+            # Reconnecting leaves time for the spool before the caller has to be told.
+            timers.append(loop.call_later(_CUT_S, self._cut_if_stalled))
         try:
             return await future
         except asyncio.CancelledError:
@@ -147,14 +151,17 @@ class Ledger:
             pending.abandoned = isinstance(pending.op, Admit)
             raise
         finally:
-            timer.cancel()
+            for timer in timers:
+                timer.cancel()
 
     def _give_up(self, pending: Pending) -> None:
         pending.abandoned = isinstance(pending.op, Admit)
-        if self._writer.stalled_s() > _CUT_S:
-            self._writer.cut()
         if pending.future is not None and not pending.future.done():
             pending.future.set_exception(LedgerUnavailableError("the ledger does not answer"))
+
+    def _cut_if_stalled(self) -> None:
+        if self._writer.stalled_s() > _STALLED_S:
+            self._writer.cut()
 
     def _deliver(self, deliveries: list[Delivery]) -> None:
         for pending, answer in deliveries:

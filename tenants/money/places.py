@@ -27,6 +27,9 @@ class Places:
             return bucket_id
         return None
 
+    def forget(self) -> None:
+        self._known.clear()
+
     def make(
         self, store: Store, wanted: Iterable[tuple[int, Place]], now: datetime
     ) -> dict[Place, int]:
@@ -48,6 +51,6 @@ class Places:
         key = BucketKey((budget_id, subject, period_key(kind, zone, period.start)))
         bucket_id = store.make_bucket(tenant_id, key, period.start, period.end)
         if len(self._known) >= _MOST:
-            self._known.clear()
+            self.forget()
         self._known[place] = bucket_id, period
         return bucket_id

@@ -21,7 +21,8 @@ CAP_BYTES = 64 * 2**20
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Settle).decode
 
-Run = Callable[[Sequence[Settle]], None]
+# Runs settles, returns those that failed and have to be kept.
+Run = Callable[[Sequence[Settle]], list[Settle]]
 
 
 class Spool:
@@ -40,6 +41,8 @@ class Spool:
 
     def write(self, settles: Sequence[Settle]) -> bool:
         """Return whether the settles are on disk now; a full or failing disk takes none."""
+        if not settles:
+            return True
         lines = b"".join(map(_line, settles))
         if self._size + len(lines) > self._cap_bytes:
             return False
@@ -54,12 +57,13 @@ class Spool:
         return True
 
     def replay(self, run: Run) -> None:
-        """Run what is spooled, here and by processes that are gone; remove what was run."""
+        """Run what is spooled, here and by processes that are gone; keep only what failed."""
         if self._size:
-            self._replay(self._descriptor, run)
+            failed = self._replay(self._descriptor, run)
             os.ftruncate(self._descriptor, 0)
             self._size = 0
-        for path in sorted(self._folder.glob("*.settles")):
+            self.write(failed)
+        for path in self._folder.glob("*.settles"):
             if path != self._path:
                 self._adopt(path, run)
 
@@ -85,18 +89,20 @@ class Spool:
             descriptor = os.open(path, os.O_RDWR)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                self._replay(descriptor, run)
-                path.unlink()
+                failed = self._replay(descriptor, run)
+                if not failed or self.write(failed):
+                    path.unlink()
             finally:
                 os.close(descriptor)
 
-    def _replay(self, descriptor: int, run: Run) -> None:
+    def _replay(self, descriptor: int, run: Run) -> list[Settle]:
         os.lseek(descriptor, 0, os.SEEK_SET)
         with os.fdopen(os.dup(descriptor), "rb") as file:
             settles = list(_read(file))
+        failed = run(settles)
         if settles:
-            run(settles)
-            log.info("ledger.spool_replayed", settles=len(settles))
+            log.info("ledger.spool_replayed", settles=len(settles), failed=len(failed))
+        return failed
 
 
 def _line(settle: Settle) -> bytes:

@@ -5,43 +5,31 @@ left unknown is run again if it is a settle, and given back if it is an admissio
 """
 
 import asyncio
-import os
 import queue
-import random
-import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
 import structlog
 from msgspec import Struct
 
-from tenants.money.careful import Chained, apply_carefully
-from tenants.money.chain import Head, link
 from tenants.money.decide import Result
-from tenants.money.fast import results as fast_results
-from tenants.money.fast import suppose
-from tenants.money.ops import Admit, Expire, Op, Release, Settle, bound_places
-from tenants.money.places import Places
+from tenants.money.ops import Admit, Op, Release, Settle
+from tenants.money.session import BEAT_S, SWEEP_S, Session, jittered
 from tenants.money.spool import Spool
-from tenants.money.store import LostError, Store, StoreError, SurpriseError
-from tenants.money.types import Charges, LedgerUnavailableError, Refusal, Settled
+from tenants.money.store import LostError, Store
+from tenants.money.types import Charges, LedgerUnavailableError, Settled
 
 log = structlog.get_logger(__name__)
 
 GROUP = 64
-BEAT_S = 5.0
-LEASE_S = 30.0
-SWEEP_S = 5.0
 CHECKPOINT_S = 10.0
-_REFUSING_S = 0.2
-_SWEPT_AT_ONCE = 64
-_DEFAULT_CHARGES = Charges()
 _FIRST_DELAY_S, _LONGEST_DELAY_S = 0.1, 2.0
+_AWAY = "the ledger cannot be written"
 
 
 class Pending(Struct, eq=False):
@@ -65,32 +53,26 @@ class Writer:
         load_key: Callable[[], bytes],
         deliver: Callable[[list[Delivery]], None],
         *,
-        spool: Spool | None = None,
-        charges: Charges = _DEFAULT_CHARGES,
-        clock: Callable[[], float] = time.monotonic,
+        spool: Spool | None,
+        charges: Charges,
     ) -> None:
-        self._store = store
-        self._load_key = load_key
+        self._session = Session(store, load_key, time.monotonic)
         self._deliver = deliver
         self._spool = spool
         self._charges = charges
-        self._clock = clock
         self._queue: queue.SimpleQueue[Pending | None] = queue.SimpleQueue()
-        self._places = Places()
         self._thread = threading.Thread(target=self._run, name="mobius-ledger", daemon=True)
-        self._chained: Chained | None = None
-        self._head = Head()
         self._again: list[Pending] = []
         self._seen: dict[UUID, int] = {}
-        self._refusing: dict[int, float] = {}
-        self._due = {self._beat: 0.0, self._checkpoint: 0.0, self._sweep: 0.0}
-        self._beating_since = 0.0
-        self._last_beat = 0.0
-        self._database_now = datetime(1970, 1, 1, tzinfo=UTC)
-        self._database_now_at = 0.0
-        self._stopping = False
+        self._due: dict[Callable[[], float], float] = {
+            self._beat: 0.0,
+            self._checkpoint: 0.0,
+            self._sweep: 0.0,
+            self._replay: 0.0,
+        }
+        self._connected = self._stopping = False
         self._busy_since: float | None = None
-        self.online = True  # until the first connection fails
+        self.online = True  # until a connection fails
 
     # --- called from any thread
 
@@ -112,14 +94,14 @@ class Writer:
     def stalled_s(self) -> float:
         """Return for how long the running call has had no answer."""
         since = self._busy_since
-        return 0.0 if since is None else self._clock() - since
+        return 0.0 if since is None else time.monotonic() - since
 
     def cut(self) -> None:
         """Break a call that hangs, so that the thread can connect anew."""
-        self._store.cut()
+        self._session.store.cut()
 
     def stop(self, timeout_s: float = 10.0) -> None:
-        """Write what is queued, then end the thread."""
+        """Write what is queued, then end the thread and its lease."""
         self._stopping = True
         self._queue.put(None)
         self._thread.join(timeout_s)
@@ -128,78 +110,42 @@ class Writer:
 
     def _run(self) -> None:
         delay = _FIRST_DELAY_S
-        while not (self._stopping and self._queue.empty()):
+        while not self._finished():
             try:
-                if self._chained is None or not self.online:
+                if not self._connected:
                     self._connect()
                     delay = _FIRST_DELAY_S
                 self._work(self._take())
                 self._tick()
             except Exception as error:  # noqa: BLE001 - the thread outlives whatever the database does
                 self._lost(error)
-                self._refuse_for(delay * random.uniform(0.8, 1.2))  # noqa: S311 - jitter
+                self._endure(0.0 if self._stopping else jittered(delay))
                 delay = min(delay * 2, _LONGEST_DELAY_S)
+                if self._stopping:
+                    break
         self._retire()
 
+    def _finished(self) -> bool:
+        return self._stopping and not self._again and self._queue.empty()
+
     def _connect(self) -> None:
-        self._busy_since = self._clock()
-        try:
-            self._store.open()
-            if self._chained is None:
-                key = self._load_key()
-                self._chained = Chained(
-                    self._store.register(socket.gethostname(), os.getpid()), key
-                )
-            # A lost commit may or may not have happened: the database knows.
-            self._head = self._store.head(self._chained.writer_id)
-            self._beating_since = self._last_beat = self._clock()
-            self._beat()
-            if self._spool is not None:
-                self._spool.replay(self._replay)
-        finally:
-            self._busy_since = None
+        with self._calling():
+            self._session.connect()
+        self._connected = True
         if not self.online:
             log.info("ledger.online")
         self.online = True
+        self._due[self._replay] = 0.0
 
     def _lost(self, error: Exception) -> None:
         if self.online:
             log.warning("ledger.away", error=str(error))
-        self.online = False
-
-    def _refuse_for(self, seconds: float) -> None:
-        """Answer at once while the database is away: admissions by a refusal, settles by spool."""
-        until = self._clock() + seconds
-        while not self._stopping and (left := until - self._clock()) > 0:
-            self._put_off(self._gather([], left))
-            self._spool_settles()
-
-    def _put_off(self, group: Iterable[Pending]) -> None:
-        answers: list[Delivery] = []
-        for pending in group:
-            if isinstance(pending.op, Admit):
-                answers.append((pending, LedgerUnavailableError("the ledger cannot be written")))
-            else:
-                self._again.append(pending)
-        self._send(answers)
-
-    def _spool_settles(self) -> None:
-        """Make the settles that wait durable on disk; they leave the queue."""
-        settles = [pending for pending in self._again if isinstance(pending.op, Settle)]
-        ops = [pending.op for pending in settles if isinstance(pending.op, Settle)]
-        if self._spool is None or not ops or not self._spool.write(ops):
-            return
-        self._again = [each for each in self._again if not isinstance(each.op, Settle)]
-        self._send([(pending, Settled(spooled=True)) for pending in settles])
-
-    def _replay(self, settles: Sequence[Settle]) -> None:
-        for start in range(0, len(settles), GROUP):
-            self._carefully(settles[start : start + GROUP])
+        self.online = self._connected = False
 
     def _take(self) -> list[Pending]:
         """Return what has gathered; wait only while there is nothing at all."""
         group, self._again = self._again[:GROUP], self._again[GROUP:]
-        return self._gather(group, max(0.0, min(self._due.values()) - self._clock()))
+        return self._gather(group, max(0.0, min(self._due.values()) - time.monotonic()))
 
     def _gather(self, group: list[Pending], wait_s: float) -> list[Pending]:
         try:
@@ -213,139 +159,142 @@ class Writer:
             pass
         return group
 
-    def _work(self, group: list[Pending]) -> None:
+    def _work(self, group: Sequence[Pending]) -> None:
         if not group:
             return
         answers: list[Answer] = []
-        self._busy_since = self._clock()
         try:
-            self._commit([pending.op for pending in group], answers)
+            with self._calling():
+                self._commit(group, answers)
         except LostError:
             unknown = group[len(answers) :]
             self._again.extend(
-                Pending(Release(pending.op.id))
-                for pending in unknown
-                if isinstance(pending.op, Admit)
+                Pending(Release(each.op.id)) for each in unknown if isinstance(each.op, Admit)
             )
             self._put_off(unknown)
             raise
         finally:
-            self._busy_since = None
             self._send(list(zip(group, answers, strict=False)))
 
-    def _commit(self, ops: Sequence[Op], answers: list[Answer]) -> None:
+    def _commit(self, group: Sequence[Pending], answers: list[Answer]) -> None:
         """Append an answer for each operation; those missing when it raises are unknown."""
         try:
-            answers.extend(self._fast(ops) or self._carefully(ops))
-            return
+            answers.extend(self._session.commit([each.op for each in group]))
         except LostError:
             raise
-        except StoreError as error:
-            log.warning("ledger.group_failed", error=str(error), size=len(ops))
-        for op in ops:
-            try:
-                answers.extend(self._carefully([op]))
-            except LostError:
-                raise
-            except StoreError as error:
-                log.error("ledger.failed", error=str(error), op=type(op).__name__)  # noqa: TRY400 - the text says it
-                answers.append(LedgerUnavailableError(str(error)))
+        except Exception as error:  # noqa: BLE001 - one bad operation must not fail its group
+            log.warning("ledger.group_failed", error=str(error), size=len(group))
+            for pending in group:
+                answers.append(self._alone(pending))  # noqa: PERF401 - keeps what is known if it raises
 
-    def _fast(self, ops: Sequence[Op]) -> list[Result] | None:
-        if not self._store.fast or self._chained is None:
-            return None
-        supposition = suppose(ops, self._places, self._now(), self._refusing_now())
-        if supposition is None:
-            return None
-        effects = supposition.effects
-        entries, head = link(
-            self._chained.key, self._chained.writer_id, self._head, effects.entries
-        )
+    def _alone(self, pending: Pending) -> Answer:
+        if pending.abandoned:
+            return LedgerUnavailableError(_AWAY)
         try:
-            now, states = self._store.apply(effects, entries, self._chained.writer_id, head)
-        except SurpriseError:
-            return None
-        self._head = head
-        self._answered(now)
-        return fast_results(supposition, states)
+            return self._session.carefully([pending.op])[0]
+        except LostError:
+            raise
+        except Exception as error:
+            log.exception("ledger.failed", op=type(pending.op).__name__)
+            if isinstance(pending.op, Settle) and self._spool_writes([pending.op]):
+                return Settled(spooled=True)
+            return LedgerUnavailableError(str(error))
 
-    def _carefully(self, ops: Sequence[Op]) -> list[Result]:
-        if self._chained is None:
-            raise LostError("not connected")
-        results, self._head, now = apply_carefully(
-            self._store, self._places, self._chained, self._head, ops
+    # --- while the database is away
+
+    def _endure(self, seconds: float) -> None:
+        """Answer at once: admissions by a refusal, settles by the spool."""
+        until = time.monotonic() + seconds
+        while True:
+            self._put_off(self._gather([], max(0.0, until - time.monotonic())))
+            self._spool_settles()
+            if (self._stopping or time.monotonic() >= until) and self._queue.empty():
+                return
+
+    def _put_off(self, group: Sequence[Pending]) -> None:
+        self._send(
+            [(each, LedgerUnavailableError(_AWAY)) for each in group if isinstance(each.op, Admit)]
         )
-        self._answered(now)
-        for op, result in zip(ops, results, strict=True):
-            if isinstance(op, Admit) and isinstance(result, Refusal):
-                self._refused(op, now)
-        return results
+        self._again.extend(each for each in group if not isinstance(each.op, Admit))
 
-    def _refused(self, op: Admit, now: datetime) -> None:
-        until = self._clock() + _REFUSING_S
-        for place in bound_places(op.request):
-            bucket_id = self._places.find(place, now)
-            if bucket_id is not None:
-                self._refusing[bucket_id] = until
+    def _spool_settles(self) -> None:
+        settles = [each for each in self._again if isinstance(each.op, Settle)]
+        if settles and self._spool_writes([each.op for each in settles]):
+            self._again = [each for each in self._again if not isinstance(each.op, Settle)]
+            self._send([(each, Settled(spooled=True)) for each in settles])
 
-    def _refusing_now(self) -> dict[int, float]:
-        if self._refusing:
-            now = self._clock()
-            self._refusing = {key: until for key, until in self._refusing.items() if until > now}
-        return self._refusing
+    def _spool_writes(self, ops: Sequence[Op]) -> bool:
+        settles = [op for op in ops if isinstance(op, Settle)]
+        return self._spool is not None and self._spool.write(settles)
 
-    def _answered(self, now: datetime) -> None:
-        self._database_now, self._database_now_at = now, self._clock()
-
-    def _now(self) -> datetime:
-        """Return the database's clock, estimated from its last answer."""
-        return self._database_now + timedelta(seconds=self._clock() - self._database_now_at)
-
-    # --- what recurs
+    # --- what recurs: each duty returns when it is due again
 
     def _tick(self) -> None:
-        now = self._clock()
+        now = time.monotonic()
         for duty, due in self._due.items():
             if now >= due:
-                duty()
+                with self._calling():
+                    self._due[duty] = now + duty()
 
-    def _beat(self) -> None:
-        now = self._clock()
-        if self._chained is not None:
-            self._answered(self._store.beat(self._chained.writer_id))
-        if now - self._last_beat > LEASE_S:
-            self._beating_since = now  # it was frozen: others may have swept its holds
-        self._last_beat = now
-        self._due[self._beat] = now + BEAT_S
+    def _beat(self) -> float:
+        self._session.beat()
+        return BEAT_S
 
-    def _checkpoint(self) -> None:
+    def _checkpoint(self) -> float:
         seen, self._seen = self._seen, {}
         if seen:
-            self._store.checkpoint(seen)
-        self._due[self._checkpoint] = self._clock() + CHECKPOINT_S
+            self._session.store.checkpoint(seen)
+        return CHECKPOINT_S
 
-    def _sweep(self) -> None:
-        """End expired holds, but not in the wake of an outage that kept others from beating."""
-        now = self._clock()
-        self._due[self._sweep] = now + SWEEP_S * random.uniform(0.8, 1.2)  # noqa: S311 - jitter
-        if now - self._beating_since < LEASE_S:
-            return
-        expired = list(self._store.expired(_SWEPT_AT_ONCE))
-        if expired:
-            self._carefully([Expire(hold, self._charges) for hold in expired])
-            log.warning("ledger.swept", holds=len(expired))
+    def _sweep(self) -> float:
+        try:
+            if swept := self._session.sweep(self._charges):
+                log.warning("ledger.swept", holds=swept)
+        except LostError:
+            raise
+        except Exception:  # a hold that cannot be ended must not end the writer
+            log.exception("ledger.sweep_failed")
+        return jittered(SWEEP_S)
+
+    def _replay(self) -> float:
+        if self._spool is not None:
+            self._spool.replay(self._settle_again)
+        return SWEEP_S
+
+    def _settle_again(self, settles: Sequence[Settle]) -> list[Settle]:
+        """Return those that failed; they stay in the spool."""
+        failed = []
+        for settle in settles:
+            try:
+                self._session.carefully([settle])
+            except LostError:
+                raise
+            except Exception:
+                log.exception("ledger.replay_failed", hold=str(settle.hold.id))
+                failed.append(settle)
+        return failed
+
+    # --- both
+
+    @contextmanager
+    def _calling(self) -> Iterator[None]:
+        self._busy_since = time.monotonic()
+        try:
+            yield
+        finally:
+            self._busy_since = None
 
     def _retire(self) -> None:
         try:
-            if self._chained is not None:
-                self._store.beat(self._chained.writer_id, stopped=True)
-            self._store.close()
-            if self._spool is not None:
-                self._spool.close()
-        except StoreError as error:
+            if self._connected:
+                self._session.beat(stopped=True)
+            self._session.store.close()
+        except Exception as error:  # noqa: BLE001 - what counts is written
             log.warning("ledger.retired_badly", error=str(error))
+        if self._spool is not None:
+            self._spool.close()
 
-    def _send(self, answers: list[Delivery]) -> None:
+    def _send(self, answers: Sequence[Delivery]) -> None:
         loops: dict[asyncio.AbstractEventLoop, list[Delivery]] = {}
         for pending, answer in answers:
             if pending.future is not None:
