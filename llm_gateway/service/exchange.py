@@ -77,12 +77,14 @@ class Exchange:
             raise
         head = headers.of_answer(self, attempt)
         if not call.stream:
-            return Answer(headers=head, body=attempt.head + attempt.tail, cost_nano=self._cost)
+            return Answer(
+                headers=head, body=attempt.head + attempt.tail, cost_nano=lambda: self.cost_nano
+            )
         return Answer(
             headers=head,
             chunks=self._stream(attempt),
             on_gone=self._gone,
-            cost_nano=self._cost,
+            cost_nano=lambda: self.cost_nano,
         )
 
     def _parse(self) -> Call:
@@ -200,9 +202,6 @@ class Exchange:
     def left(self) -> bool:
         """Say whether the caller went away before the end."""
         return self.left_at < math.inf
-
-    def _cost(self) -> int:
-        return self.cost_nano
 
     @property
     def cost_nano(self) -> int:
