@@ -4,7 +4,7 @@ Two rows are equal when their values are, so a row that the console wrote with i
 out is no difference. A value that the file leaves to the console is not among them.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -39,7 +39,7 @@ def provider_values(section: schema.Provider) -> Values:
         # Stored in full: {} is "no retry section", and a section may hold only defaults.
         retry=structs.asdict(section.retry) if section.retry else {},
         circuit_breaker=plain(section.circuit_breaker),
-        options=plain(section.mock) if section.mock else {},
+        options=_mock_options(section.mock) if section.mock else {},
     )
 
 
@@ -55,7 +55,7 @@ def provider_section(row: models.Provider) -> schema.Provider:
         max_concurrent_requests=row.max_concurrent_requests,
         retry=read(schema.Retry, row.retry) if row.retry else None,
         circuit_breaker=read(schema.CircuitBreaker, row.circuit_breaker),
-        mock=read(schema.Mock, row.options) if row.options else None,
+        mock=_mock(row.options) if row.options else None,
     )
 
 
@@ -227,6 +227,19 @@ def price_section(row: models.Price) -> schema.Price:
 PRICE_LINES = tuple(
     name for name in schema.Price.__struct_fields__ if name not in {"valid_from", "tiers"}
 )
+
+
+_MOCK_NAMES = {field.name: field.encode_name for field in structs.fields(schema.Mock)}
+
+
+def _mock_options(section: schema.Mock) -> Values:
+    """Return what the mock adapter reads: its own names, and only what differs."""
+    shortest = plain(section)
+    return {name: shortest[given] for name, given in _MOCK_NAMES.items() if given in shortest}
+
+
+def _mock(options: Mapping[str, object]) -> schema.Mock:
+    return read(schema.Mock, {_MOCK_NAMES.get(name, name): options[name] for name in options})
 
 
 def _without_unset(keep: Iterable[str] = (), **values: object) -> Values:

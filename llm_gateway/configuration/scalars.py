@@ -8,7 +8,7 @@ from typing import Annotated
 from llm_gateway.configuration.document import Scalar, closest
 from tenants.types import parse_usd, short_usd
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,127}")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,127}")
 _EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,189}")
 _PER = re.compile(r"end_user|run|tag\.[A-Za-z0-9_-]{1,58}")
 _LARGEST = 2**31 - 1
@@ -126,7 +126,7 @@ Day = Annotated[date, Scalar(_read_day, _iso)]
 Moment = Annotated[datetime, Scalar(_read_moment, _write_moment)]
 Name = Annotated[
     str,
-    matching(_NAME, "use letters, digits and . _ : / @ -, starting with a letter or digit"),
+    matching(NAME, "use letters, digits and . _ : / @ -, starting with a letter or digit"),
 ]
 Email = Annotated[str, matching(_EMAIL, "give an address such as ada@example.org")]
 Per = Annotated[str, matching(_PER, "use end_user, run or tag.NAME")]

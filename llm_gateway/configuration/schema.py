@@ -84,12 +84,13 @@ class CircuitBreaker(Struct, frozen=True):
     adaptive: Flag = False
 
 
-class Mock(Struct, frozen=True):
+class Mock(Struct, frozen=True, rename={"delay_s": "delay", "word_delay_s": "word_delay"}):
     """How the mock provider answers: the same to all, or by model; late, or with errors."""
 
     answer: LongText | None = None
     answers: dict[str, LongText] = {}
-    delay: SecondsOrNone = 0.0
+    delay_s: SecondsOrNone = 0.0
+    word_delay_s: SecondsOrNone = 0.0
     error_rate: Share = 0.0
 
 

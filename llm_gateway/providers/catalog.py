@@ -224,7 +224,7 @@ _ROWS = (
     Row(
         kind="mock",
         title="Mock",
-        base_url="mock:",  # played in the process
+        base_url="mock:",  # played in the process, in OpenAI's protocol
         adapters=CHAT_AND_EMBEDDINGS,
         auth="none",
         key_optional=True,
