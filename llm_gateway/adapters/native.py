@@ -81,13 +81,12 @@ class NativeWriter:
         self._usage = Usage()
 
     def feed(self, event: Event) -> bytes:
-        match event:
-            case TextDelta(text=text) | RefusalDelta(text=text):
-                return self._frame(text)
-            case Finish(reason=reason):
-                self._reason = reason
-            case UsageSeen(usage=usage):
-                self._usage = usage
+        if isinstance(event, TextDelta | RefusalDelta):
+            return self._frame(event.text)
+        if isinstance(event, Finish):
+            self._reason = event.reason
+        elif isinstance(event, UsageSeen):
+            self._usage = event.usage
         return b""
 
     def end(self) -> bytes:
@@ -110,15 +109,15 @@ def render_answer(
     """Return the whole answer, without what only the gateway knows."""
     del call, created
     pieces: list[str] = []
-    reason, usage = None, Usage()
+    reason: str | None = None
+    usage = Usage()
     for event in events:
-        match event:
-            case TextDelta(text=text) | RefusalDelta(text=text):
-                pieces.append(text)
-            case Finish(reason=reason):
-                pass
-            case UsageSeen(usage=usage):
-                pass
+        if isinstance(event, TextDelta | RefusalDelta):
+            pieces.append(event.text)
+        elif isinstance(event, Finish):
+            reason = event.reason
+        elif isinstance(event, UsageSeen):
+            usage = event.usage
     return _encode(
         {
             "content": "".join(pieces),

@@ -1,0 +1,210 @@
+"""Ask in the gateway's own words and read the answer: what the native API and Python share."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from llm_gateway.adapters import native, openai_embeddings, sse
+from llm_gateway.errors import GatewayError, ModelNotFoundError
+from llm_gateway.service.carried import Carried
+from llm_gateway.service.inbound import Answer, Controls, Inbound, Unfinished
+from llm_gateway.service.runtime import Runtime
+from llm_gateway.service.visible import callable_names
+from llm_gateway.types import Configuration
+from tenants.ids import new_id
+from tenants.types import Caller, usd
+
+
+class TokenUsage(Struct, frozen=True, kw_only=True):
+    """Tokens of one answer; `prompt_tokens` includes cached ones, `completion_tokens` reasoning."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    total_tokens: int = 0
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+
+
+class Completion(Struct, frozen=True, kw_only=True):
+    """A whole answer. `cost_usd` is a decimal string, `object` is for answers by a schema."""
+
+    content: str
+    object: Any
+    model: str
+    provider: str
+    usage: TokenUsage
+    cost_usd: str
+    response_time_ms: float
+    finish_reason: str | None
+    cache: str
+    attempts: int
+    request_id: str
+
+
+class Chunk(Struct, frozen=True, kw_only=True):
+    """A piece of a streamed answer; the last one says why it ended, what it used and cost."""
+
+    content: str
+    provider: str
+    model: str
+    finish_reason: str | None = None
+    usage: TokenUsage | None = None
+    cost_usd: str | None = None
+
+
+class Embeddings(Struct, frozen=True, kw_only=True):
+    """Vectors in the order of the texts."""
+
+    embeddings: Sequence[Sequence[float]]
+    model: str
+    provider: str
+    usage: TokenUsage
+    cost_usd: str
+    request_id: str
+
+
+class BrokenStreamError(GatewayError):
+    """A running stream ended early; `problem` is the error as the native dialect told it."""
+
+    def __init__(self, problem: Mapping[str, Any]) -> None:
+        super().__init__(problem["detail"], param=problem.get("param"))
+        self.problem = problem
+        self.status, self.code = problem["status"], problem["code"]
+
+
+def chat(
+    runtime: Runtime,
+    caller: Caller,
+    body: dict[str, Any],
+    *,
+    endpoint: str,
+    controls: Controls | None = None,
+) -> Inbound:
+    """Return a chat request in the native dialect; without a model the default one is asked."""
+    model = body.get("model") or default_model(runtime, caller, "chat")
+    return Inbound(
+        request_id=new_id(),
+        caller=caller,
+        door=native,
+        operation="chat",
+        endpoint=endpoint,
+        body={**body, "model": model},
+        started=runtime.clock(),
+        controls=controls or Controls(),
+    )
+
+
+def embed(
+    runtime: Runtime,
+    caller: Caller,
+    texts: object,
+    model: object,
+    *,
+    endpoint: str,
+    controls: Controls | None = None,
+) -> Inbound:
+    """Return an embeddings request; without a model the default one is asked."""
+    wanted = model or default_model(runtime, caller, "embeddings")
+    return Inbound(
+        request_id=new_id(),
+        caller=caller,
+        door=openai_embeddings,
+        operation="embeddings",
+        endpoint=endpoint,
+        body={"model": wanted, "input": texts, "encoding_format": "float"},
+        started=runtime.clock(),
+        controls=controls or Controls(),
+    )
+
+
+def default_model(runtime: Runtime, caller: Caller, capability: str) -> str:
+    """Return the first route a caller may call, else the best model. Raises ModelNotFoundError.
+
+    Embeddings come from a model: vectors of several do not compare.
+    """
+    configuration = runtime.snapshot.current.configuration
+    names = callable_names(configuration, caller)
+    if capability == "chat":
+        for name in names:
+            if name in configuration.routes:
+                return name
+    able = [name for name in names if _can(configuration, name, capability)]
+    if not able:
+        raise ModelNotFoundError(f"No model for {capability} may be called.", param="model")
+    return max(able, key=lambda name: _quality(configuration, name))
+
+
+def _can(configuration: Configuration, name: str, capability: str) -> bool:
+    return any(
+        capability in one.provider.adapters
+        and (one.capabilities is None or capability in one.capabilities)
+        for one in configuration.models.get(name, ())
+    )
+
+
+def _quality(configuration: Configuration, name: str) -> int:
+    return max(one.quality or 0 for one in configuration.models[name])
+
+
+# --- reading -----------------------------------------------------------------------------------
+
+
+def completion(answer: Answer, inbound: Inbound, runtime: Runtime) -> Completion:
+    """Return a whole chat answer with what only the gateway knows."""
+    told = dict(answer.headers)
+    said = msgspec.json.decode(answer.body)
+    return msgspec.convert(
+        {
+            **said,
+            "provider": told[b"x-mobius-provider"].decode(),
+            "cost_usd": usd(answer.cost_nano()),
+            "response_time_ms": round((runtime.clock() - inbound.started) * 1000, 1),
+            "cache": told[b"x-mobius-cache"].decode(),
+            "attempts": int(told[b"x-mobius-attempts"]),
+        },
+        Completion,
+    )
+
+
+def embeddings(answer: Answer, inbound: Inbound) -> Embeddings:
+    """Return the vectors of an answer in the OpenAI dialect."""
+    told = dict(answer.headers)
+    said = msgspec.json.decode(answer.body)
+    rows = sorted(said["data"], key=lambda row: row.get("index", 0))
+    prompt = said.get("usage", {}).get("prompt_tokens", 0)
+    return Embeddings(
+        embeddings=[row["embedding"] for row in rows],
+        model=told[b"x-mobius-model"].decode(),
+        provider=told[b"x-mobius-provider"].decode(),
+        usage=TokenUsage(prompt_tokens=prompt, total_tokens=prompt),
+        cost_usd=usd(answer.cost_nano()),
+        request_id=str(inbound.request_id),
+    )
+
+
+async def chunks(carried: Carried, answer: Answer) -> AsyncIterator[Chunk]:
+    """Yield a streamed chat answer. Raises BrokenStreamError where it ends early."""
+    provider = dict(answer.headers)[b"x-mobius-provider"].decode()
+    problem: Mapping[str, Any] = {}
+    try:
+        async for said in _frames(carried):
+            if "error" in said:
+                problem = said["error"]
+                continue
+            # The frame that has the usage comes after the ledger's commit: the cost is final.
+            cost = usd(answer.cost_nano()) if "usage" in said else None
+            yield msgspec.convert({**said, "provider": provider, "cost_usd": cost}, Chunk)
+    except Unfinished:
+        raise BrokenStreamError(problem) from None
+
+
+async def _frames(carried: Carried) -> AsyncIterator[dict[str, Any]]:
+    """Yield what each frame says, to the very end: what is not read to it counts as left."""
+    framer = sse.Framer()
+    async for piece in carried:
+        for frame in framer.feed(piece):
+            data = sse.frame_data(frame)
+            if data != native.DONE:
+                yield msgspec.json.decode(data)
