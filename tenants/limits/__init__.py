@@ -25,6 +25,10 @@ class Limits:
         self._running: WeakSet[Ticket] = WeakSet()
         self._renewing: asyncio.Task[None] | None = None
 
+    async def start(self) -> None:
+        """Connect; the first call does so otherwise. Never fails: `book.state` says how."""
+        await self.book.start()
+
     async def admit(
         self, tenant_id: int, request_id: str, rules: Sequence[RateRule], tokens: int
     ) -> Decision:

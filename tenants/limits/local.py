@@ -4,11 +4,10 @@ Every bound is divided by the number of live processes, so that together they ke
 """
 
 from collections.abc import Callable, Sequence
-from typing import Literal
 
 from typing_extensions import override
 
-from tenants.limits.plan import Answer, Book, Plan, Ticket, share_of
+from tenants.limits.plan import Answer, Book, Plan, State, Ticket, share_of
 
 KEEP, LEASE_MS, SLOT_WAIT_MS = 60, 30_000, 1_000
 NEVER = -1
@@ -78,13 +77,17 @@ class LocalBook(Book):
 
     @property
     @override
-    def state(self) -> Literal["local"]:
+    def state(self) -> State:
         return "local"
 
     @property
     @override
     def lost(self) -> int:
         return 0
+
+    @override
+    async def start(self) -> None:
+        return
 
     @override
     async def take(self, plan: Plan, request_id: str, tokens: int) -> Answer:

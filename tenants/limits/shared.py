@@ -3,13 +3,12 @@
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Literal
 
 from typing_extensions import override
 
 from tenants.limits.local import LocalBook
 from tenants.limits.pipe import AwayError, Pipe
-from tenants.limits.plan import Answer, Book, Plan, Ticket
+from tenants.limits.plan import Answer, Book, Plan, State, Ticket
 
 RENEW_AT_ONCE = 200
 
@@ -29,7 +28,7 @@ class SharedBook(Book):
 
     @property
     @override
-    def state(self) -> Literal["redis", "away"]:
+    def state(self) -> State:
         return "redis" if self._pipe.up else "away"
 
     @property
@@ -38,6 +37,7 @@ class SharedBook(Book):
         """Settles and renewals that may not have reached Redis."""
         return self._pipe.lost
 
+    @override
     async def start(self) -> None:
         await self._pipe.start()
 

@@ -60,7 +60,7 @@ async def limits(request: pytest.FixtureRequest, clock: Clock) -> AsyncIterator[
         yield limits
     else:
         limits = shared(clock, request.getfixturevalue("redis_url"))
-        await limits.book.start()
+        await limits.status(1, per_tenant(1, concurrency=1))
         yield limits
         assert (limits.book.state, limits.book.lost) == ("redis", 0)
     await limits.close()
