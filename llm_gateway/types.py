@@ -3,9 +3,10 @@
 Money is an integer of nano-dollars, time a float of seconds unless the name says otherwise.
 """
 
-from collections.abc import Mapping
-from datetime import date
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
 from typing import Any, Literal
+from uuid import UUID
 
 from msgspec import Struct
 
@@ -285,7 +286,9 @@ class Call(Struct, frozen=True, kw_only=True):
     wants_usage: bool = False
     end_user: str | None = None
     needs: frozenset[str] = frozenset()
-    items: int = 0  # messages, tools and images: each has a fixed token allowance
+    items: int = 0  # messages and tools: each has a fixed token allowance
+    images: int = 0  # images and documents, which have their own
+    media_bytes: int = 0  # of `size`, what is inline media and no text
 
 
 class Quirks(Struct, frozen=True, kw_only=True):
@@ -508,3 +511,75 @@ class Target(Struct, frozen=True, kw_only=True):
     @property
     def name(self) -> str:
         return f"{self.deployment.provider.name}/{self.deployment.name}"
+
+
+# --- a finished call ---------------------------------------------------------------------------
+
+Ending = Literal["ok", "refused", "failed", "cancelled"]
+
+
+class AttemptRecord(Struct, frozen=True, kw_only=True):
+    """One attempt as it ended; times in milliseconds, the first two since the request began.
+
+    `status` is what the provider said, `category` the kind of error, both empty without one.
+    """
+
+    number: int
+    provider: str
+    model: str
+    deployment_id: int
+    key_name: str = ""
+    status: int | None = None
+    category: str = ""
+    outcome: str = ""
+    reason: str = ""
+    started_ms: float = 0.0
+    first_token_ms: float | None = None
+    duration_ms: float = 0.0
+    cost_nano: int = 0
+
+
+class CallRecord(Struct, frozen=True, kw_only=True):
+    """One client request as it ended: what every sink is told, and what the request log keeps.
+
+    `decision` holds the limits checked and the candidates dropped; the attempts join them there.
+    `lines` are the cost's line items. Sizes are in bytes and go to the log line alone.
+    """
+
+    id: UUID
+    created_at: datetime
+    tenant_id: int
+    tenant_name: str
+    endpoint: str
+    dialect: str
+    requested_model: str
+    stream: bool
+    status: int
+    outcome: Ending
+    api_key_id: int | None = None
+    project_id: int | None = None
+    project_name: str = ""
+    key_name: str = ""
+    model: str = ""
+    provider: str = ""
+    code: str = ""
+    category: str = ""
+    error: str = ""
+    finish_reason: str = ""
+    end_user: str = ""
+    tags: Mapping[str, str] = {}
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+    estimated: bool = False
+    cost_nano: int = 0
+    lines: Sequence[Any] = ()
+    cache: str = "off"
+    duration_ms: float = 0.0
+    first_token_ms: float | None = None
+    attempts: tuple[AttemptRecord, ...] = ()
+    decision: Mapping[str, Any] = {}
+    payload: bytes | None = None
+    request_bytes: int = 0
+    answer_bytes: int = 0
