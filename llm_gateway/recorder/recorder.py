@@ -1,0 +1,173 @@
+"""Hand finished calls to every sink and write them to the request log, off the event loop.
+
+A record waits for nobody. What cannot be kept is counted and said: the newest when the thread is
+stuck, the oldest when the database is away for long.
+"""
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+
+import structlog
+from django.db import InterfaceError, OperationalError
+
+from llm_gateway.recorder.journal import Journal
+from llm_gateway.types import CallRecord
+
+log = structlog.get_logger(__name__)
+
+Sink = Callable[[CallRecord], None]
+Marker = Future[None]
+
+CAPACITY = 10_000
+AT_ONCE = 500
+PAUSE_S = 0.05  # between two batches: under load one commit serves many requests
+RETRY_S = 0.5
+
+
+class Recorder:
+    """One thread; started by the first record. `dropped` counts what is in no request log."""
+
+    def __init__(
+        self,
+        sinks: Sequence[Sink] = (),
+        journal: Journal | None = None,
+        *,
+        capacity: int = CAPACITY,
+    ) -> None:
+        self._sinks = tuple(sinks)
+        self._journal = journal or Journal()
+        self._capacity = capacity
+        self._arriving: deque[CallRecord | Marker] = deque()
+        self._unwritten: deque[CallRecord] = deque()
+        self._markers: deque[tuple[int, Marker]] = deque()
+        self._thread: threading.Thread | None = None
+        self._wake, self._hurry = threading.Event(), threading.Event()
+        self._stopping = self._away = self._losing = False
+        self._refused = 0  # counted by the callers' thread, the rest by ours
+        self._taken = self._lost = 0
+
+    @property
+    def dropped(self) -> int:
+        return self._refused + self._lost + self._journal.rejected
+
+    @property
+    def waiting(self) -> int:
+        return len(self._arriving) + len(self._unwritten)
+
+    def record(self, call: CallRecord) -> None:
+        """Take a finished call; returns at once."""
+        if len(self._arriving) >= self._capacity:
+            self._refused += 1
+            return
+        self._put(call)
+
+    async def flush(self, timeout_s: float = 5.0) -> None:
+        """Return when all that was recorded until now is written, or after `timeout_s`."""
+        if self._thread is None:
+            return
+        marker: Marker = Future()
+        self._put(marker)
+        self._hurry.set()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.wrap_future(marker), timeout_s)
+
+    async def close(self, timeout_s: float = 5.0) -> None:
+        """Write what is left, then end the thread."""
+        if self._thread is None:
+            return
+        await self.flush(timeout_s)
+        self._stopping = True
+        self._wake.set()
+        self._hurry.set()
+        await asyncio.to_thread(self._thread.join, timeout_s)
+        if self.waiting:
+            log.error("request log: left unwritten at shutdown", records=self.waiting)
+
+    def _put(self, item: CallRecord | Marker) -> None:
+        self._arriving.append(item)
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="mobius-recorder", daemon=True)
+            self._thread.start()
+        if not self._wake.is_set():
+            self._wake.set()
+
+    # --- in the thread -----------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping:
+                self._wake.wait(RETRY_S if self._unwritten else None)
+                self._wake.clear()
+                self._hurry.clear()
+                self._take_in()
+                self._write_all()
+                if not self._stopping:
+                    self._hurry.wait(PAUSE_S)
+        finally:
+            self._journal.close()
+
+    def _take_in(self) -> None:
+        """Tell the sinks at once, whatever the database does; let the oldest go when too many."""
+        while self._arriving:
+            item = self._arriving.popleft()
+            if not isinstance(item, CallRecord):
+                self._markers.append((self._taken, item))
+                continue
+            self._taken += 1
+            self._tell_sinks(item)
+            self._unwritten.append(item)
+            if len(self._unwritten) > self._capacity:
+                self._unwritten.popleft()
+                self._lose(1, "the database is away for too long")
+        self._release()
+
+    def _tell_sinks(self, call: CallRecord) -> None:
+        for sink in self._sinks:
+            try:
+                sink(call)
+            except Exception:
+                log.exception("request log: a sink failed", request_id=str(call.id))
+
+    def _write_all(self) -> None:
+        while self._unwritten:
+            size = min(AT_ONCE, len(self._unwritten))
+            try:
+                self._journal.write([self._unwritten[place] for place in range(size)])
+            except (OperationalError, InterfaceError) as error:
+                self._turn(away=True, reason=str(error))
+                return
+            except Exception as error:  # noqa: BLE001 - the thread must not die of one batch
+                self._lose(size, str(error))
+            self._turn(away=False)
+            for _ in range(size):
+                self._unwritten.popleft()
+            self._release()
+
+    def _release(self) -> None:
+        """Tell those who wait that everything before them is written or lost."""
+        done = self._taken - len(self._unwritten)
+        while self._markers and self._markers[0][0] <= done:
+            _, marker = self._markers.popleft()
+            if marker.set_running_or_notify_cancel():  # its caller may have stopped waiting
+                marker.set_result(None)
+
+    def _lose(self, records: int, reason: str) -> None:
+        """Count what is dropped; said once, and again with the sum when the database is back."""
+        self._lost += records
+        if not self._losing:
+            self._losing = True
+            log.error("request log: records are dropped", dropped=self.dropped, reason=reason)
+
+    def _turn(self, *, away: bool, reason: str = "") -> None:
+        if away == self._away:
+            return
+        self._away = away
+        if away:
+            log.warning("request log: the database is away, records wait", reason=reason)
+        else:
+            self._losing = False
+            log.info("request log: the database is back", dropped=self.dropped)
