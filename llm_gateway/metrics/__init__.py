@@ -1,0 +1,21 @@
+"""Count what happens, for Prometheus and for the native API."""
+
+from llm_gateway.metrics.prometheus import (
+    Sample,
+    breaker_changed,
+    ledger_took,
+    observe,
+    render,
+    sample,
+)
+from llm_gateway.metrics.providers import provider_metrics
+
+__all__ = [
+    "Sample",
+    "breaker_changed",
+    "ledger_took",
+    "observe",
+    "provider_metrics",
+    "render",
+    "sample",
+]
