@@ -11,18 +11,20 @@ import re
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import aiohttp
 from aiohttp.abc import AbstractResolver
 from yarl import URL
 
-from llm_gateway.errors import InvalidRequestError, UpstreamError
+from llm_gateway.errors import InvalidRequestError, NotSentError, UpstreamError
 from llm_gateway.providers.auth import Credential, auth_headers
 from llm_gateway.providers.connections import CheckedResolver, Connector
-from llm_gateway.providers.endpoint import Endpoint
+from llm_gateway.providers.endpoint import MOCK_URL, Endpoint
 from llm_gateway.providers.gate import Gate
 from llm_gateway.providers.headers import HOP_HEADER, build_headers
 from llm_gateway.providers.http_upstream import HttpUpstream
+from llm_gateway.providers.mock_transport import MockTransport
 from llm_gateway.providers.upstream import Answer, Hold, Upstream
 from llm_gateway.providers.watchdog import Watchdog
 from llm_gateway.types import Outgoing, Timeouts
@@ -65,13 +67,17 @@ class Egress:
         self,
         *,
         version: str,
+        mock: MockTransport[Any] | None = None,
         resolver: AbstractResolver | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         """Look names up by `resolver`; trust `tls` instead of the usual CAs. TLS is verified."""
+        if tls is not None and not (tls.check_hostname and tls.verify_mode is ssl.CERT_REQUIRED):
+            raise ValueError("a TLS context that verifies nothing is not taken")
         self._loop = asyncio.get_running_loop()
         self._resolver = resolver or aiohttp.ThreadedResolver()
         self._tls = tls
+        self._mock = mock
         self._base_headers = {
             "user-agent": f"mobius/{version}",
             "accept": "*/*",
@@ -80,6 +86,7 @@ class Egress:
         }
         self._pools: dict[tuple[int | None, str, bool], _Pool] = {}
         self._gates: dict[int, Gate] = {}
+        self._last_timeout = aiohttp.ClientTimeout()
         self._closing: set[asyncio.Task[None]] = set()
 
     async def close(self) -> None:
@@ -135,6 +142,8 @@ class Egress:
     async def _run(
         self, call: _Call, watch: Watchdog, connect_s: float, deadline: float
     ) -> Upstream:
+        if call.endpoint.origin == MOCK_URL:
+            return await self._play(call, watch, deadline)
         headers = self._headers(call)
         url = _url(call.endpoint, call.outgoing.path)
         leave, pool = await self._enter(call, deadline)
@@ -156,6 +165,17 @@ class Egress:
         if failure is not None:
             raise failure
         return upstream
+
+    async def _play(self, call: _Call, watch: Watchdog, deadline: float) -> Upstream:
+        if self._mock is None:
+            raise NotSentError("There is no mock provider in this process.")
+        gate = self._gate(call.endpoint)
+        await gate.enter(deadline=deadline)
+        try:
+            return self._mock.answer(call.endpoint, call.outgoing, watch, gate.leave)
+        except BaseException:
+            gate.leave()
+            raise
 
     async def _enter(self, call: _Call, deadline: float) -> tuple[Callable[[], None], _Pool]:
         """Take a slot of the provider and one of the pool; both are given back by what returns."""
@@ -187,8 +207,10 @@ class Egress:
 
     def _timeout(self, connect_s: float, deadline: float) -> aiohttp.ClientTimeout:
         """Bound connecting alone: the watchdog bounds what comes after."""
-        left = deadline - self._loop.time()
-        return aiohttp.ClientTimeout(total=None, connect=max(0.001, min(connect_s, left)))
+        bound = min(connect_s, deadline - self._loop.time())
+        if self._last_timeout.connect != bound:
+            self._last_timeout = aiohttp.ClientTimeout(connect=max(0.001, bound))
+        return self._last_timeout
 
     # --- gates and pools
 

@@ -134,6 +134,9 @@ class HttpUpstream:
             size += len(chunk)
             if size > limit:
                 raise self._invalid("The provider's answer is too long.")
+            if self._content.at_eof():
+                self._done()
+                break
         return b"".join(pieces)
 
     async def _next(self) -> bytes:

@@ -125,7 +125,7 @@ class Watchdog:
         return self._error(self._loop.time())
 
     def _error(self, now: float) -> UpstreamError:
-        if now >= self._deadline:
+        if now >= self._deadline or self._due(now) == self._deadline:
             return DeadlineError("The deadline of the request passed.")
         if not self._content:
             return UpstreamTimeoutError("The provider sent no first token in time.")

@@ -5,10 +5,11 @@ from collections.abc import AsyncIterator
 import pytest
 
 from llm_gateway.providers.egress import Egress
+from tests.unit.providers.wire import make_egress
 
 
 @pytest.fixture
 async def egress() -> AsyncIterator[Egress]:
-    client = Egress(version="0.0-test")
+    client = make_egress()
     yield client
     await client.close()

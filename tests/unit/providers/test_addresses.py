@@ -22,7 +22,17 @@ from llm_gateway.providers.auth import Credential
 from llm_gateway.providers.egress import Egress
 from llm_gateway.providers.endpoint import Endpoint
 from llm_gateway.types import Timeouts
-from tests.unit.providers.wire import CHAT, SECRET, Held, Peer, Provider, answering, provider, soon
+from tests.unit.providers.wire import (
+    CHAT,
+    SECRET,
+    Held,
+    Peer,
+    Provider,
+    answering,
+    make_egress,
+    provider,
+    soon,
+)
 
 # {p} is the port of a listener on loopback that nobody may reach.
 FORMS = [
@@ -126,7 +136,7 @@ class Names(AbstractResolver):
 
 @asynccontextmanager
 async def egress_with(names: AbstractResolver) -> AsyncIterator[Egress]:
-    client = Egress(version="0.0-test", resolver=names)
+    client = make_egress(resolver=names)
     yield client
     await client.close()
 

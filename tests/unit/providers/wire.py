@@ -3,12 +3,16 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from random import Random
 
+from aiohttp.abc import AbstractResolver
 from msgspec import Struct
 
+from llm_gateway.adapters.mock import MockOptions, reply
 from llm_gateway.providers.auth import Credential
 from llm_gateway.providers.egress import Egress
 from llm_gateway.providers.endpoint import Endpoint
+from llm_gateway.providers.mock_transport import MockTransport
 from llm_gateway.providers.upstream import Upstream
 from llm_gateway.types import Outgoing, Timeouts
 
@@ -126,6 +130,14 @@ async def answering(peer: Peer) -> None:
     """Answer every request of the connection with an empty object."""
     while await peer.request() is not None:
         await peer.answer()
+
+
+NOON = 1_790_000_000.0
+
+
+def make_egress(resolver: AbstractResolver | None = None) -> Egress:
+    mock = MockTransport(reply, MockOptions, rng=Random(0), clock=lambda: NOON)
+    return Egress(version="0.0-test", mock=mock, resolver=resolver)
 
 
 def soon(seconds: float = 5.0) -> float:
