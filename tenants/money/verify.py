@@ -6,12 +6,11 @@ Everything is read in one snapshot. `rebuild` makes the counters what the rows s
 import hmac
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from msgspec import Struct
 
@@ -71,8 +70,9 @@ def verify(connection: BaseDatabaseWrapper, key: bytes) -> Report:
 
 def rebuild(connection: BaseDatabaseWrapper) -> None:
     """Set every counter to the sum of its rows, with all buckets locked in order of id."""
-    with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
-        if connection.vendor == "postgresql":
+    postgres = connection.vendor == "postgresql"
+    with _transaction(connection, "BEGIN" if postgres else "BEGIN IMMEDIATE", "COMMIT") as cursor:
+        if postgres:
             cursor.execute("SELECT 1 FROM ledger_bucket ORDER BY id FOR UPDATE")
         used, held = _sums(connection, "ledger_entry"), _sums(connection, "ledger_hold")
         cursor.execute("SELECT id FROM ledger_bucket ORDER BY id")
@@ -83,20 +83,23 @@ def rebuild(connection: BaseDatabaseWrapper) -> None:
             )
 
 
+def _snapshot(connection: BaseDatabaseWrapper) -> AbstractContextManager[Any]:
+    # Django's own transactions take SQLite's write lock at once, and PostgreSQL's see every commit.
+    postgres = connection.vendor == "postgresql"
+    begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" if postgres else "BEGIN DEFERRED"
+    return _transaction(connection, begin, "ROLLBACK")
+
+
 @contextmanager
-def _snapshot(connection: BaseDatabaseWrapper) -> Iterator[None]:
-    if connection.vendor == "postgresql":
-        with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
-            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-            yield
-        return
-    # Django's own transactions take SQLite's write lock at once; this one only reads.
+def _transaction(connection: BaseDatabaseWrapper, begin: str, end: str) -> Iterator[Any]:
     with connection.cursor() as cursor:
-        cursor.execute("BEGIN DEFERRED")
+        cursor.execute(begin)
         try:
-            yield
-        finally:
+            yield cursor
+        except BaseException:
             cursor.execute("ROLLBACK")
+            raise
+        cursor.execute(end)
 
 
 def _counters(connection: BaseDatabaseWrapper) -> Iterator[Difference]:

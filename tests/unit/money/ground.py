@@ -1,0 +1,236 @@
+"""A database with a tenant, for tests that drive the ledger itself, on either backend."""
+
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from django.db.utils import ConnectionHandler
+from psycopg.conninfo import conninfo_to_dict
+from pytest_django import DjangoDbBlocker
+
+from tenants.ids import new_id
+from tenants.money import verify
+from tenants.money.ledger import Ledger
+from tenants.money.postgres import PostgresStore
+from tenants.money.session import Session
+from tenants.money.spool import Spool
+from tenants.money.sqlite import SqliteStore
+from tenants.money.store import Store
+from tenants.money.types import Bound, HoldRequest, Settlement
+from tenants.types import BudgetRule, Period
+from tests.harness.database import Databases
+
+KEY = b"obviously-a-test-key-of-32-bytes"
+TENANT = 1
+
+
+class Ground:
+    """One database. `warp` replaces its clock; until then it is the real one."""
+
+    def __init__(self, databases: Databases, home: Path) -> None:
+        self.backend = databases.backend
+        self.home = home
+        self.url = databases.create(home)
+        self.now: datetime | None = None
+        self._budgets = 0
+        self._admin: Any = None
+        self.run(
+            "INSERT INTO tenants_tenant (id, managed_by_file, created_at, updated_at, name, active,"
+            " time_zone, log_payloads, cache, single_flight, runs, guardrails) VALUES (1, {no},"
+            " {now}, {now}, 'acme', {yes}, 'UTC', 'none', '{{}}', {no}, '{{}}', '[]')"
+        )
+
+    def store(self, *, fast: bool | None = None) -> Store:
+        store: Store
+        if self.backend == "sqlite":
+            store = SqliteStore(str(self.home / "mobius.sqlite3"), self._clock)
+        else:
+            store = PostgresStore(**conninfo_to_dict(self.url))
+        if fast is not None:
+            store.fast = fast
+        return store
+
+    def session(self, clock: Callable[[], float], *, fast: bool | None = None) -> Session:
+        session = Session(self.store(fast=fast), lambda: KEY, clock)
+        session.connect()
+        return session
+
+    def ledger(self, *, spool: bool = False, store: Store | None = None) -> Ledger:
+        return Ledger(
+            store or self.store(),
+            lambda: KEY,
+            spool=Spool(self.home / "spool") if spool else None,
+        )
+
+    def run(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Run SQL as a superuser would; {now}, {yes} and {no} are literals of the backend."""
+        postgres = self.backend == "postgres"
+        text = sql.format(
+            now="'2026-01-01 00:00:00'",
+            yes="true" if postgres else "1",
+            no="false" if postgres else "0",
+        )
+        cursor: Any = self._connection().execute(
+            text.replace("?", "%s") if postgres else text, parameters
+        )
+        return cursor.fetchall() if cursor.description else []
+
+    def close(self) -> None:
+        if self._admin is not None:
+            self._admin.close()
+
+    def _connection(self) -> Any:
+        if self._admin is None:
+            self._admin = (
+                psycopg.connect(self.url, autocommit=True)
+                if self.backend == "postgres"
+                else sqlite3.connect(
+                    self.home / "mobius.sqlite3",
+                    timeout=5,
+                    isolation_level=None,
+                    check_same_thread=False,
+                )
+            )
+        return self._admin
+
+    def budget(
+        self,
+        limit_nano: int | None,
+        *,
+        period: Period = "total",
+        hard: bool = True,
+        thresholds: str = "[]",
+    ) -> BudgetRule:
+        self._budgets += 1
+        name = f"budget-{self._budgets}"
+        ((budget_id,),) = self.run(
+            "INSERT INTO ledger_budget (tenant_id, managed_by_file, created_at, updated_at, name,"
+            " limit_nano, period, hard, mode, thresholds, model_filter, per, raise_nano) VALUES"
+            " (1, {no}, {now}, {now}, ?, ?, ?, ?, 'strict', ?, '', '', 0) RETURNING id",
+            (name, limit_nano, period, hard, thresholds),
+        )
+        return BudgetRule(
+            id=budget_id,
+            name=name,
+            scope="tenant",
+            owner_id=TENANT,
+            period=period,
+            zone="UTC",
+            limit_nano=limit_nano,
+            hard=hard,
+            mode="strict",
+        )
+
+    def set_limit(self, rule: BudgetRule, limit_nano: int | None) -> None:
+        self.run("UPDATE ledger_budget SET limit_nano = ? WHERE id = ?", (limit_nano, rule.id))
+
+    def all_counters(self) -> dict[int, tuple[int, int]]:
+        """Return used and held by budget, over all of its buckets."""
+        rows = self.run(
+            "SELECT budget_id, sum(used_nano), sum(held_nano) FROM ledger_bucket GROUP BY 1"
+        )
+        return {budget_id: (int(used), int(held)) for budget_id, used, held in rows}
+
+    def counters(self, rule: BudgetRule) -> tuple[int, int]:
+        """Return what is used and held of one budget."""
+        return self.all_counters().get(rule.id, (0, 0))
+
+    def entries(self) -> list[tuple[Any, ...]]:
+        return self.run("SELECT outcome, kind, amount_nano FROM ledger_entry ORDER BY id")
+
+    def count(self, table: str) -> int:
+        ((count,),) = self.run(f"SELECT count(*) FROM {table}")  # noqa: S608 - named in tests
+        return int(count)
+
+    def verify(self) -> verify.Report:
+        with closing(self._django()) as connection:
+            return verify.verify(connection, KEY)
+
+    def rebuild(self) -> None:
+        with closing(self._django()) as connection:
+            verify.rebuild(connection)
+
+    def warp(self, now: datetime) -> None:
+        """Let the database say that it is `now`."""
+        if self.backend == "postgres":
+            if self.now is None:
+                self.run("CREATE TABLE clock (now timestamptz)")
+                self.run("INSERT INTO clock VALUES (now())")
+                self.run(
+                    "CREATE OR REPLACE FUNCTION ledger_now() RETURNS timestamptz LANGUAGE sql"
+                    " VOLATILE AS 'SELECT now FROM clock'"
+                )
+            self.run("UPDATE clock SET now = ?", (now,))
+        self.now = now
+
+    def _clock(self) -> datetime:
+        return self.now or datetime.now(UTC)
+
+    def _django(self) -> Any:
+        engine = "django.db.backends." + ("sqlite3" if self.backend == "sqlite" else "postgresql")
+        name = str(self.home / "mobius.sqlite3")
+        settings: dict[str, Any] = {"ENGINE": engine, "NAME": name}
+        if self.backend == "postgres":
+            parts = conninfo_to_dict(self.url)
+            settings["NAME"] = parts.pop("dbname")
+            settings |= {key.upper(): str(value) for key, value in parts.items()}
+        return ConnectionHandler({"default": settings})["default"]
+
+
+class Clock:
+    """A monotonic clock that goes with a warped database."""
+
+    def __init__(self, ground: Ground, start: datetime) -> None:
+        self._ground = ground
+        self.now = start
+        self.seconds = 1000.0
+        ground.warp(start)
+
+    def __call__(self) -> float:
+        return self.seconds
+
+    def forward(self, seconds: float) -> None:
+        self.seconds += seconds
+        self.now += timedelta(seconds=seconds)
+        self._ground.warp(self.now)
+
+
+def request(amount_nano: int, *bounds: Bound | BudgetRule, **values: Any) -> HoldRequest:
+    known: dict[str, Any] = {
+        "request_id": new_id(),
+        "attempt_no": 1,
+        "tenant_id": TENANT,
+        "project_id": None,
+        "api_key_id": None,
+        "deployment_id": 4,
+        "model": "m",
+        "price_version_id": 5,
+        "amount_nano": amount_nano,
+        "buckets": tuple((each, "") if isinstance(each, BudgetRule) else each for each in bounds),
+    }
+    return HoldRequest(**known | values)
+
+
+def settled(amount_nano: int, **values: Any) -> Settlement:
+    return Settlement(
+        outcome=values.pop("outcome", "settled"),
+        amount_nano=amount_nano,
+        usage={"output_token": amount_nano},
+        **values,
+    )
+
+
+@pytest.fixture
+def ground(
+    databases: Databases, tmp_path: Path, django_db_blocker: DjangoDbBlocker
+) -> Iterator[Ground]:
+    ground = Ground(databases, tmp_path)
+    with django_db_blocker.unblock():
+        yield ground
+    ground.close()
+    databases.drop(ground.url)
