@@ -23,6 +23,7 @@ from django.urls import path  # noqa: E402
 
 from llm_gateway.consumers import GatewayConsumer  # noqa: E402
 from llm_gateway.edge.app import DataPlane  # noqa: E402
+from llm_gateway.edge.control import PREFIX, ControlPlane  # noqa: E402
 from llm_gateway.edge.health import Operations  # noqa: E402
 from llm_gateway.service import process  # noqa: E402
 from llm_gateway.service.runtime import Runtime  # noqa: E402
@@ -49,6 +50,8 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
     asked = scope.get("path", "")
     if scope["type"] == "http" and asked.startswith(("/v1/", "/v1beta/")):
         await _data_plane(runtime)(scope, receive, send)
+    elif scope["type"] == "http" and asked.startswith(PREFIX):
+        await _control_plane(runtime)(scope, receive, send)
     elif scope["type"] == "http" and asked in Operations.PATHS:
         await Operations(runtime)(scope, receive, send)
     else:
@@ -58,6 +61,11 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
 @cache
 def _data_plane(runtime: Runtime) -> DataPlane:
     return DataPlane(runtime)
+
+
+@cache
+def _control_plane(runtime: Runtime) -> ControlPlane:
+    return ControlPlane(runtime, django_application)
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:
@@ -83,4 +91,3 @@ def _tune() -> None:
     # What is loaded now lives as long as the process: full collections need not walk it again.
     gc.collect()
     gc.freeze()
-

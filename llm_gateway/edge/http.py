@@ -48,7 +48,7 @@ class Bodies:
         self._held -= size
 
 
-def check_head(headers: Mapping[bytes, bytes]) -> int:
+def check_head(headers: Mapping[bytes, bytes], most: int = MAX_BODY) -> int:
     """Judge a request by its head alone; return the declared length, -1 without one.
 
     Raises TooLargeError or UnsupportedEncodingError before a byte of the body is awaited.
@@ -60,12 +60,12 @@ def check_head(headers: Mapping[bytes, bytes]) -> int:
         return -1
     if not length.isdigit():
         raise InvalidRequestError("Content-Length is not a number.")
-    if int(length) > MAX_BODY:
-        raise TooLargeError(f"The body is over {MAX_BODY // 1024 // 1024} MiB.")
+    if int(length) > most:
+        raise _too_large(most)
     return int(length)
 
 
-async def read_body(receive: Receive, declared: int, bodies: Bodies) -> bytes:
+async def read_body(receive: Receive, declared: int, bodies: Bodies, most: int = MAX_BODY) -> bytes:
     """Return the whole body, within size, time and what the process may hold."""
     message = await receive()
     body = message.get("body", b"")
@@ -74,12 +74,12 @@ async def read_body(receive: Receive, declared: int, bodies: Bodies) -> bytes:
     seconds = BODY_SECONDS + max(0, declared) / SLOWEST_BYTES_PER_SECOND / 32
     try:
         async with asyncio.timeout(seconds):
-            return await _rest(receive, body, bodies)
+            return await _rest(receive, body, bodies, most)
     except TimeoutError:
         raise RequestTimeoutError("The body did not arrive in time.") from None
 
 
-async def _rest(receive: Receive, first: bytes, bodies: Bodies) -> bytes:
+async def _rest(receive: Receive, first: bytes, bodies: Bodies, most: int) -> bytes:
     pieces, size = [first], len(first)
     bodies.take(size)
     try:
@@ -89,12 +89,16 @@ async def _rest(receive: Receive, first: bytes, bodies: Bodies) -> bytes:
             bodies.take(len(piece))
             size += len(piece)
             pieces.append(piece)
-            if size > MAX_BODY:
-                raise TooLargeError(f"The body is over {MAX_BODY // 1024 // 1024} MiB.")
+            if size > most:
+                raise _too_large(most)
             if not message.get("more_body", False):
                 return b"".join(pieces)
     finally:
         bodies.give_back(size)
+
+
+def _too_large(most: int) -> TooLargeError:
+    return TooLargeError(f"The body is over {most // 1024 // 1024} MiB.")
 
 
 def _checked(message: MutableMapping[str, Any], body: bytes) -> bytes:

@@ -22,7 +22,7 @@ _ATTEMPTS = """
                CASE WHEN {category} = '' AND {provider} = log.provider
                     THEN log.input_tokens + log.output_tokens ELSE 0 END AS tokens
         FROM {log} log, {each} attempt
-        WHERE log.created_at >= %s
+        WHERE log.created_at >= %s AND log.tenant_id = coalesce(%s, log.tenant_id)
     )
 """
 _DIALECTS = {
@@ -57,12 +57,17 @@ _P95 = """
 
 
 def provider_metrics(
-    window_s: float, provider: str | None = None, *, using: str = DEFAULT_DB_ALIAS
+    window_s: float,
+    provider: str | None = None,
+    *,
+    tenant_id: int | None = None,
+    using: str = DEFAULT_DB_ALIAS,
 ) -> list[dict[str, Any]]:
     """Return a dict for each provider that was called in the last `window_s` seconds.
 
     `{provider, requests, success_rate, average_ms, p95_ms, tokens, cost_usd, errors}`, where
-    `errors` counts by category. Reads the database in the calling thread.
+    `errors` counts by category. Of one tenant's requests, or of everybody's. Reads the database
+    in the calling thread.
     """
     connection = connections[using]
     since = connection.ops.adapt_datetimefield_value(
@@ -70,9 +75,9 @@ def provider_metrics(
     )
     attempts = _DIALECTS[connection.vendor]
     with connection.cursor() as cursor:
-        cursor.execute(attempts + _P95, [since])
+        cursor.execute(attempts + _P95, [since, tenant_id])
         p95 = dict(cursor.fetchall())
-        cursor.execute(attempts + _SUMS, [since])
+        cursor.execute(attempts + _SUMS, [since, tenant_id])
         sums = cursor.fetchall()
     names = [provider] if provider is not None else sorted(p95)
     return [

@@ -1,0 +1,164 @@
+"""Complete, stream and embed: the one path, asked in the gateway's own words."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+from django.http import HttpResponse, StreamingHttpResponse
+from drf_spectacular.utils import OpenApiResponse, extend_schema
+from msgspec.structs import replace
+from rest_framework.request import Request
+
+from llm_gateway.adapters import native, sse
+from llm_gateway.api import schemas
+from llm_gateway.api.problems import set_headers
+from llm_gateway.api.views import GatewayView
+from llm_gateway.errors import InvalidRequestError
+from llm_gateway.service import asking, process
+from llm_gateway.service.body import parse_body
+from llm_gateway.service.carried import CLOSING, Carried
+from llm_gateway.service.controls import parse_controls
+from llm_gateway.service.inbound import Answer, Controls, Inbound
+from llm_gateway.types import StrategyName
+
+TAGS = ["inference"]
+
+
+class Inference(GatewayView):
+    """Reads a body, asks the service, and lets what was begun end well."""
+
+    def read(self, request: Request) -> tuple[dict[str, Any], Controls]:
+        """Return the body without, and the controls with, what in it is about the way."""
+        raw: bytes = request.read()
+        body = parse_body(raw)
+        headers = dict(request.scope["headers"])  # type: ignore[attr-defined] # ASGI's
+        return body, _steered(body, parse_controls(headers))
+
+    async def ask(self, request: Request, inbound: Inbound) -> tuple[Carried, Answer]:
+        carried = Carried(await process.opened(), inbound)
+        request.scope[CLOSING].on_close(carried.end)  # type: ignore[attr-defined] # ASGI's
+        return carried, await carried.answer()
+
+
+class Complete(Inference):
+    @extend_schema(
+        operation_id="complete",
+        summary="Ask and get the whole answer",
+        description=(
+            "Same path, limits, budgets and fallbacks as the OpenAI and Anthropic endpoints. The"
+            " headers `x-mobius-*` and `x-ratelimit-*` are set as there."
+        ),
+        tags=TAGS,
+        request=schemas.CompleteRequest,
+        responses={200: schemas.Completion, "4XX": schemas.PROBLEM, "5XX": schemas.PROBLEM},
+        examples=schemas.COMPLETE_EXAMPLES,
+    )
+    async def post(self, request: Request) -> HttpResponse:
+        runtime = await process.opened()
+        body, controls = self.read(request)
+        _check_no_stream(body)
+        inbound = asking.chat(runtime, self.caller, body, endpoint=request.path, controls=controls)
+        _, answer = await self.ask(request, inbound)
+        return _json(asking.completion(answer, inbound, runtime), answer)
+
+
+class Stream(Inference):
+    @extend_schema(
+        operation_id="stream",
+        summary="Ask and get the answer as it is written",
+        description=(
+            "Server-sent events: `data: {content, provider, model, finish_reason}` for each piece;"
+            " the last one also has `usage` and `cost_usd`. Then `data: [DONE]`, or"
+            " `data: {error}` and no `[DONE]` where the answer breaks off."
+        ),
+        tags=TAGS,
+        request=schemas.CompleteRequest,
+        responses={
+            (200, "text/event-stream"): OpenApiResponse(schemas.Chunk, "One event"),
+            "4XX": schemas.PROBLEM,
+            "5XX": schemas.PROBLEM,
+        },
+        examples=schemas.COMPLETE_EXAMPLES,
+    )
+    async def post(self, request: Request) -> StreamingHttpResponse:
+        runtime = await process.opened()
+        body, controls = self.read(request)
+        _check_no_stream(body)
+        inbound = asking.chat(
+            runtime,
+            self.caller,
+            {**body, "stream": True},
+            endpoint=request.path,
+            controls=controls,
+        )
+        carried, answer = await self.ask(request, inbound)
+        response = StreamingHttpResponse(
+            _events(carried, answer), content_type="text/event-stream; charset=utf-8"
+        )
+        set_headers(response, answer.headers)
+        return response
+
+
+class Embed(Inference):
+    @extend_schema(
+        operation_id="embed",
+        summary="Turn texts into vectors",
+        description="Any number of texts; the vectors come in their order.",
+        tags=TAGS,
+        request=schemas.EmbedRequest,
+        responses={200: schemas.Embeddings, "4XX": schemas.PROBLEM, "5XX": schemas.PROBLEM},
+    )
+    async def post(self, request: Request) -> HttpResponse:
+        runtime = await process.opened()
+        body, controls = self.read(request)
+        for field in body.keys() - {"texts", "model"}:
+            raise InvalidRequestError(f"'{field}' is not a parameter.", param=field)
+        texts = body.get("texts")
+        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+            raise InvalidRequestError("'texts' must be a list of texts.", param="texts")
+        inbound = asking.embed(
+            runtime, self.caller, texts, body.get("model"), endpoint=request.path, controls=controls
+        )
+        _, answer = await self.ask(request, inbound)
+        return _json(asking.embeddings(answer, inbound), answer)
+
+
+async def _events(carried: Carried, answer: Answer) -> AsyncIterator[bytes]:
+    try:
+        async for chunk in asking.chunks(carried, answer):
+            said = msgspec.structs.asdict(chunk)
+            if chunk.usage is None:
+                del said["usage"], said["cost_usd"]
+            yield sse.unnamed(msgspec.json.encode(said))
+    except asking.BrokenStreamError as error:
+        yield sse.unnamed(msgspec.json.encode({"error": error.problem}))
+    else:
+        yield sse.unnamed(native.DONE)
+
+
+def _steered(body: dict[str, Any], controls: Controls) -> Controls:
+    """Take the way out of the body; what a header says holds where both speak."""
+    provider, strategy = body.pop("provider", None), body.pop("strategy", None)
+    if provider is not None and not isinstance(provider, str):
+        raise InvalidRequestError("'provider' must be a name.", param="provider")
+    if strategy is not None and strategy not in StrategyName.__args__:  # type: ignore[attr-defined]
+        listed = ", ".join(StrategyName.__args__)  # type: ignore[attr-defined]
+        raise InvalidRequestError(f"'strategy' must be one of {listed}.", param="strategy")
+    return replace(
+        controls,
+        provider=controls.provider or provider,
+        strategy=controls.strategy or strategy,
+    )
+
+
+def _check_no_stream(body: dict[str, Any]) -> None:
+    if "stream" in body:
+        raise InvalidRequestError(
+            "'stream' is not a parameter: use /api/v1/llm/stream.", param="stream"
+        )
+
+
+def _json(value: object, answer: Answer) -> HttpResponse:
+    response = HttpResponse(msgspec.json.encode(value), content_type="application/json")
+    set_headers(response, answer.headers)
+    return response
