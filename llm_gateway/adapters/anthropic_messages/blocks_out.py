@@ -39,7 +39,7 @@ class BlockEvents:
             case ThinkingDelta(choice=0):
                 return self._thinking(event)
             case ToolCallStart(choice=0):
-                block = {"type": "tool_use", "id": event.id, "name": event.name, "input": {}}
+                block = _tool_use(event)
                 self._calls[event.index] = self._count
                 return [*self.close(), self._start("tool_use", block)]
             case ToolCallDelta(choice=0, index=call, arguments=arguments):
@@ -110,6 +110,11 @@ class WholeBlocks:
 
 def _block_delta(index: int, delta: Wire) -> Wire:
     return {"type": "content_block_delta", "index": index, "delta": delta}
+
+
+def _tool_use(event: ToolCallStart) -> Wire:
+    caller = {"type": "direct"}
+    return {"type": "tool_use", "id": event.id, "name": event.name, "input": {}, "caller": caller}
 
 
 def _object(text: str) -> Wire:

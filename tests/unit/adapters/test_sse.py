@@ -18,7 +18,8 @@ bodies = st.lists(st.tuples(lines, st.sampled_from([b"\n", b"\r\n", b"\r"])), ma
 def cut(body: bytes, pieces: list[bytes]) -> tuple[list[bytes], bytes]:
     framer = sse.Framer()
     frames = [frame for piece in pieces for frame in framer.feed(piece)]
-    assert b"".join(frames) + (rest := framer.rest()) == body
+    rest = framer.rest()
+    assert b"".join(frames) + rest == body
     return frames, rest
 
 
