@@ -23,7 +23,7 @@ from llm_gateway.errors import (
 )
 from llm_gateway.resilience.retry import Situation, next_step, rest_step
 from llm_gateway.routing.candidates import Ask, Dropped
-from llm_gateway.routing.health import View, rest_s, soonest
+from llm_gateway.routing.health import View, rest_key, soonest
 from llm_gateway.routing.router import Plan, plan, remaining
 from llm_gateway.service import bounds, headers
 from llm_gateway.service.attempt import Attempt, CircuitOpen
@@ -251,10 +251,11 @@ class Exchange:
     async def _rest_first(self, targets: list[Target]) -> None:
         """Wait for the first target where all of them rest. Raises ThrottledError if too long."""
         self.runtime.retry_budget = self.runtime.retry_budget.first()
-        assert self.call is not None  # noqa: S101 - parsed before
-        view = self._view(self.call)
-        wait = rest_s(targets[0], view)  # the plan puts what rests last
-        if not wait:
+        # The plan puts what rests last. A broken key or name is tried all the same when nothing
+        # else is left: only a rate limit says when to come back.
+        now, rests = self.runtime.clock(), self.runtime.board.rests
+        wait = rests.get(rest_key(targets[0], "pair"), now) - now
+        if wait <= 0:
             return
         step = rest_step(wait, self._deadline(targets[0]) - self.runtime.clock(), self.runtime.rng)
         self.steps.append(step.reason)

@@ -24,7 +24,7 @@ async def opened() -> Runtime:
 
 async def close() -> None:
     """Close what was opened; the next use opens anew."""
-    global _runtime, _opening  # noqa: PLW0603
+    global _runtime, _opening
     runtime, _runtime, _opening = _runtime, None, None
     if runtime is not None:
         await runtime.close()

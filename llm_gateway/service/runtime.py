@@ -1,9 +1,9 @@
 """Hold what one process works with: made once at start, closed once at stop."""
 
 import asyncio
-from contextlib import suppress
 import logging
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from random import Random, SystemRandom
 
@@ -11,10 +11,12 @@ from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, Error, connections
 
 from llm_gateway import metrics
-from llm_gateway.providers.egress import Egress
-from llm_gateway.providers.endpoint import Endpoint
+from llm_gateway.adapters import mock
 from llm_gateway.pricing import price_at
 from llm_gateway.providers.catalog import CATALOG
+from llm_gateway.providers.egress import Egress
+from llm_gateway.providers.endpoint import Endpoint
+from llm_gateway.providers.mock_transport import MockTransport
 from llm_gateway.recorder import Recorder, log_line
 from llm_gateway.resilience.retry import RetryBudget
 from llm_gateway.service.board import Board
@@ -25,9 +27,9 @@ from llm_gateway.version import VERSION
 from tenants.auth import Authenticator
 from tenants.keys import pepper
 from tenants.limits import make_limits
+from tenants.money.fleet import count_live_writers
 from tenants.money.from_settings import ledger_key, open_store
 from tenants.money.ledger import Ledger
-from tenants.money.fleet import count_live_writers
 from tenants.reader import Reader
 
 LOOK_EVERY_S = 5.0
@@ -59,7 +61,8 @@ class Runtime:
         """Open everything; raises what a wrong installation raises."""
         await self.reader.read(pepper)
         await self.snapshot.load()
-        self.egress = Egress(version=VERSION, rng=self.rng, clock=self.wall_clock)
+        played = MockTransport(mock.reply, mock.MockOptions, rng=self.rng, clock=self.wall_clock)
+        self.egress = Egress(version=VERSION, mock=played)
         self.ledger = Ledger(open_store(connections[DEFAULT_DB_ALIAS]), ledger_key)
         self.ledger.start()
         self.limits = make_limits(settings.REDIS_URL, lambda: self._live_processes)
