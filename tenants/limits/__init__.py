@@ -7,7 +7,6 @@ from weakref import WeakSet
 
 from tenants.limits.local import LocalBook
 from tenants.limits.plan import Book, Decision, Meter, Ticket, decide, meters, plan_of
-from tenants.limits.shared import SharedBook
 from tenants.types import RateRule
 
 __all__ = ["Decision", "Limits", "Meter", "Ticket", "make_limits"]
@@ -93,4 +92,8 @@ class Limits:
 def make_limits(redis_url: str, live_processes: Callable[[], int]) -> Limits:
     """Return limits over Redis, or in the process where `redis_url` is empty."""
     own = LocalBook(time.monotonic, live_processes)
-    return Limits(SharedBook(redis_url, own) if redis_url else own)
+    if not redis_url:
+        return Limits(own)
+    from tenants.limits.shared import SharedBook  # noqa: PLC0415 - Redis' client is an extra
+
+    return Limits(SharedBook(redis_url, own))

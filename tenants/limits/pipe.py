@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 import structlog
+from hiredis import pack_command  # ten times redis' own, which is plain Python
 from msgspec import Struct
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
 
@@ -88,6 +89,8 @@ class Pipe:
         Raises AwayError when Redis cannot be reached in time.
         """
         if not self.up:
+            await self.start()
+        if not self.up:
             raise AwayError
         answered: asyncio.Future[Numbers] = asyncio.get_running_loop().create_future()
         self._enqueue(_Command(arguments, answered, undo))
@@ -115,6 +118,7 @@ class Pipe:
             except Exception as error:  # noqa: BLE001 - whatever it was: callers must not hang, and we come back
                 self._turn(up=False, reason=f"{type(error).__name__}: {error}")
             finally:
+                self.up = False
                 self._fail_all()
                 self._tried.set()
                 await connection.disconnect(nowait=True)
@@ -145,9 +149,10 @@ class Pipe:
         queue = self._queue
         loop = asyncio.get_running_loop()
         due = loop.time() + CALL_S
-        packed = connection.pack_commands(
-            [("EVALSHA", self._sha, *queue[place].arguments) for place in range(size)]
-        )
+        packed = [
+            pack_command(("EVALSHA", self._sha, *queue[place].arguments))  # type: ignore[arg-type] # any length
+            for place in range(size)
+        ]
         async with asyncio.timeout(None) as limit:
             self._watch = loop.call_at(due, self._look, limit, due)
             try:

@@ -43,7 +43,6 @@ class SharedBook(Book):
 
     @override
     async def take(self, plan: Plan, request_id: str, tokens: int) -> Answer:
-        await self._pipe.start()
         values = [bound.value for bound in plan.bounds]
         arguments = self._arguments("take", plan, request_id, tokens, *values)
 
@@ -62,7 +61,6 @@ class SharedBook(Book):
 
     @override
     async def read(self, plan: Plan) -> Answer:
-        await self._pipe.start()
         try:
             numbers = await self._pipe.call(self._arguments("read", plan), _nothing)
         except AwayError:

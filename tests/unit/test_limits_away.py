@@ -167,3 +167,29 @@ async def test_redis_restarted_without_its_scripts_is_told_again(
     assert (await admit(limits, rules)).allowed
     assert limits.book.state == "redis"
     await limits.close()
+
+
+async def test_slots_of_running_requests_outlive_what_redis_forgot(
+    redis_url: str,
+) -> None:
+    owner = secrets.randbits(60)
+    slots = (RateRule(scope="tenant", owner_id=owner, concurrency=1),)
+    limits = make_limits(redis_url, lambda: 1)
+    running = await admit(limits, slots)
+    with redis.Redis.from_url(redis_url) as client:
+        client.flushdb()
+    limits.renew()
+    assert not (await admit(limits, slots)).allowed
+    await limits.settle(running.ticket, 0)
+    assert (await admit(limits, slots)).allowed
+    await limits.close()
+
+
+async def test_a_closed_process_hangs_nobody(redis_url: str, rules: tuple[RateRule, ...]) -> None:
+    limits = make_limits(redis_url, lambda: 1)
+    last = await admit(limits, rules)
+    await limits.settle(last.ticket, 0)
+    await limits.close()
+    assert (await admit(limits, rules)).allowed
+    assert limits.book.lost == 0
+    await limits.close()
