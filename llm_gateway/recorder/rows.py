@@ -6,6 +6,7 @@ out wherever a caller or a provider hid them.
 
 from collections.abc import Mapping
 from datetime import UTC
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -31,13 +32,15 @@ LENGTHS: dict[str, int] = {
 _COPIED = tuple(
     name for name in COLUMNS if name in CallRecord.__struct_fields__ and name not in JSON_COLUMNS
 )
+_copied = attrgetter(*_COPIED)
 
 
 def row(call: CallRecord) -> Row:
-    values = {name: getattr(call, name) for name in _COPIED}
+    values = dict(zip(_COPIED, _copied(call), strict=True))
     for name, length in LENGTHS.items():
-        if len(values[name]) > length:
-            values[name] = values[name][:length]
+        text = values[name]
+        if len(text) > length or not text.isascii() or "\0" in text:
+            values[name] = _clean(text)[:length]
     values["attempt_count"] = len(call.attempts)
     values["tags"] = dict(call.tags)
     values["lines"] = list(call.lines)
@@ -81,4 +84,4 @@ def for_sqlite(values: Row) -> tuple[Any, ...]:
     kept = values | {name: encode(values[name]).decode() for name in JSON_COLUMNS}
     kept["id"] = values["id"].hex
     kept["created_at"] = str(values["created_at"].astimezone(UTC).replace(tzinfo=None))
-    return tuple(_clean(kept[name]) for name in COLUMNS)
+    return tuple([kept[name] for name in COLUMNS])

@@ -17,7 +17,7 @@ from typing_extensions import override
 from llm_gateway.models import RequestLog
 from llm_gateway.recorder import Recorder, log_line
 from llm_gateway.recorder.journal import Journal
-from llm_gateway.recorder.lines import json_writer, log
+from llm_gateway.recorder.lines import write_json
 from llm_gateway.types import CallRecord
 from tenants.models import ApiKey, ConfigVersion, Tenant
 from tests.harness.database import Databases
@@ -263,9 +263,8 @@ def test_a_line_tells_of_a_request_without_its_contents(caplog: pytest.LogCaptur
 
 
 def test_a_line_in_json_can_be_read_again(capfd: pytest.CaptureFixture[str]) -> None:
-    one = call(first_token_ms=12.34, request_bytes=500)
-    json_writer()(one)
-    log.handlers, log.propagate = [], True
+    one = call(first_token_ms=12.34, request_bytes=500, requested_model="half \ud800 pair")
+    write_json(one)
     line = json.loads(capfd.readouterr().err)
     assert line["request_id"] == str(one.id)
     assert (line["event"], line["request_bytes"], line["first_token_ms"]) == ("request", 500, 12.3)
