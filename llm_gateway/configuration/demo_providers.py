@@ -130,7 +130,7 @@ def offered_models(
 ) -> Iterable[Fields]:
     wanted = environment.words("ENABLED_MODELS")
     environment.number("OPENAI_TEMPERATURE", _TEMPERATURE)  # understood; it is the caller's to set
-    largest = environment.number("OPENAI_MAX_COUNT", _COUNT)
+    largest = environment.number("OPENAI_MAX_TOKENS", _COUNT)
     for name in wanted:
         _place(name, names)
     for sample in found:

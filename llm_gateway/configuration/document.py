@@ -67,7 +67,10 @@ def below(path: str, name: str) -> str:
 
 def closest(word: str, known: Iterable[str]) -> str:
     """Return "; did you mean x?" for the nearest known word, or nothing."""
-    near = difflib.get_close_matches(word, list(known), 1)
+    known = sorted(known)
+    near = difflib.get_close_matches(word, known, 1) or [
+        one for one in known if word and one.startswith(word)
+    ]
     return f"; did you mean {near[0]}?" if near else ""
 
 
@@ -123,7 +126,7 @@ def _struct(shape: Any, data: object, path: str, problems: list[Problem]) -> obj
         return None
     fields = {field.encode_name: field for field in structs.fields(shape)}
     for name in data.keys() - fields.keys():
-        hint = closest(name, fields.keys() - data.keys())
+        hint = closest(name, fields)
         problems.append(Problem(below(path, name), f"unknown field{hint}"))
     before = len(problems)
     given = {
