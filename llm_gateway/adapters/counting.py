@@ -26,6 +26,8 @@ def text_bytes(value: object) -> int:
     """Return the bytes of all text inside a JSON value: an upper bound of its tokens."""
     if isinstance(value, str):
         return len(value) if value.isascii() else len(value.encode())
+    if value is None:
+        return 0
     return sum(len(text.encode()) for text in texts(value))
 
 

@@ -31,7 +31,11 @@ class Block(Struct):
 
     def output_bytes(self) -> int:
         """Return the bytes of output it carries."""
-        return sum(map(text_bytes, (self.text, self.thinking, self.partial_json, self.input)))
+        size = text_bytes(self.text)
+        for other in (self.thinking, self.partial_json, self.input):
+            if other is not None:
+                size += text_bytes(other)
+        return size
 
 
 class Message(Struct):

@@ -30,9 +30,11 @@ class Delta(Struct):
 
     def output_bytes(self) -> int:
         """Return how many bytes of output it carries; 0 when it is only a frame."""
-        return sum(map(text_bytes, (self.content, self.reasoning_content or self.reasoning))) + sum(
-            map(text_bytes, (self.refusal, self.function_call, self.tool_calls))
-        )
+        size = text_bytes(self.content)
+        for other in (self.reasoning_content or self.reasoning, self.refusal, self.tool_calls):
+            if other is not None:
+                size += text_bytes(other)
+        return size + text_bytes(self.function_call)
 
 
 class Choice(Struct):

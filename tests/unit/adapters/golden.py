@@ -28,7 +28,7 @@ LIMIT = 4096
 
 class Bound:
     upstream_name = "upstream-name"
-    max_output_tokens = None
+    max_output_tokens: int | None = None
 
 
 def cases() -> list[Path]:

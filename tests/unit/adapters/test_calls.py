@@ -19,7 +19,7 @@ BODIES = {"openai_chat": CHAT, "anthropic_messages": MESSAGES, "openai_embedding
 
 class Clamped:
     upstream_name = "up"
-    max_output_tokens = 7
+    max_output_tokens: int | None = 7
 
 
 def refused(name: str, body: dict[str, Any]) -> str | None:

@@ -11,6 +11,7 @@ from llm_gateway.errors import InvalidRequestError, UnexpressibleError
 from llm_gateway.types import (
     Call,
     End,
+    Event,
     Finish,
     Quirks,
     Start,
@@ -20,8 +21,6 @@ from llm_gateway.types import (
     ToolCallStart,
 )
 from tests.unit.adapters.test_calls import CHAT, MESSAGES
-
-TOOL = {"type": "function", "function": {"name": "f"}}
 
 
 def cross(source: ChatAdapter, body: dict[str, Any], quirks: Quirks | None = None) -> Any:
@@ -181,7 +180,7 @@ def test_a_budget_becomes_effort(fields: dict[str, Any], effort: str | None) -> 
 
 
 def test_signed_thinking_comes_back_as_it_was_given() -> None:
-    events = [
+    events: list[Event] = [
         Start(id="msg_1", model="m"),
         ThinkingDelta(text="Hm", signature="c2ln"),
         ThinkingDelta(redacted="eA=="),
@@ -216,7 +215,7 @@ def test_arguments_that_are_no_object_are_the_callers_fault() -> None:
 
 
 def test_arguments_cut_by_a_limit_are_read_as_far_as_they_go() -> None:
-    events = [
+    events: list[Event] = [
         ToolCallStart(index=0, id="a", name="f"),
         ToolCallDelta(index=0, arguments='{"town": "Ro'),
         Finish(reason="length"),

@@ -37,7 +37,7 @@ def test_it_says_what_it_is_and_what_it_heard() -> None:
 
 
 def test_answers_are_fixed_for_all_or_for_one_model() -> None:
-    options = {"answer": "all", "answers": {"m": "one"}}
+    options: dict[str, Any] = {"answer": "all", "answers": {"m": "one"}}
     assert said(ask(CHAT, **options))["choices"][0]["message"]["content"] == "one"
     other = said(ask({**CHAT, "model": "n"}, **options))
     assert other["choices"][0]["message"]["content"] == "all"
