@@ -16,7 +16,7 @@ from tests.harness.database import Databases, Migrate
 from tests.harness.processes import PROJECT, Process, free_port, unused
 
 READY = "Mobius is ready on "
-START_LIMIT_S = 30
+START_LIMIT_S = 60
 # One key for all homes of a session: what the migrated template holds is encrypted with it.
 MASTER_KEY, SECRET_KEY = master_key(), canary("django-secret-key")
 

@@ -93,8 +93,8 @@ class Process:
 
     def _read(self) -> None:
         assert self._process.stdout is not None
-        with self.out.open("wb", buffering=0) as out:
-            for line in self._process.stdout:
+        with self._process.stdout as said, self.out.open("wb", buffering=0) as out:
+            for line in said:
                 out.write(line)
                 with self._said:
                     self._lines.append(line.decode(errors="replace").rstrip())
