@@ -8,14 +8,15 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from typing import cast
 
 import msgspec
 from django.db import Error
 from msgspec import Struct
 
 from llm_gateway import models
-from llm_gateway.providers.known_models import ModelFacts, model_facts
 from llm_gateway.providers.catalog import CATALOG, Row
+from llm_gateway.providers.known_models import ModelFacts, model_facts
 from llm_gateway.types import (
     BreakerSettings,
     Configuration,
@@ -27,13 +28,14 @@ from llm_gateway.types import (
     RouteConfig,
     RouteTarget,
     Settings,
+    StrategyName,
     Tier,
     Timeouts,
     When,
 )
 from tenants.models import ConfigVersion
 from tenants.reader import Reader
-from tenants.types import RateRule
+from tenants.types import Payloads, RateRule
 
 POLL_S = 0.5
 
@@ -115,7 +117,7 @@ def read_snapshot() -> Snapshot:
         ),
         providers=providers,
         sealed_keys={
-            key.pk: SealedKey(bytes(key.sealed), key.provider.tenant_id, key.pk, key.origin)
+            key.pk: SealedKey(bytes(key.sealed or b""), key.provider.tenant_id, key.pk, key.origin)
             for key in keys
         },
     )
@@ -202,7 +204,7 @@ def _routes() -> dict[str, RouteConfig]:
     return {
         row.name: RouteConfig(
             name=row.name,
-            strategy=row.strategy,
+            strategy=cast("StrategyName", row.strategy),
             targets=tuple(
                 RouteTarget(model=target.model, weight=target.weight, when=_when(target.when))
                 for target in row.targets.all()
@@ -221,6 +223,6 @@ def _settings() -> Settings:
     row = models.GatewaySettings.objects.first() or models.GatewaySettings()
     return Settings(
         fallback_routes=tuple(row.fallback_routes),
-        log_payloads=row.log_payloads,
+        log_payloads=cast("Payloads", row.log_payloads),
         drain_seconds=float(row.drain_seconds),
     )

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
+from llm_gateway.errors import GatewayError
 from tenants.types import RateRule
 
 # --- what was used -------------------------------------------------------------------------
@@ -328,7 +329,7 @@ class Facts(Struct, kw_only=True):
     complete: bool = False
     content: bool = False
     output_bytes: int = 0
-    error: Exception | None = None
+    error: GatewayError | None = None
     skipped: int = 0  # malformed frames passed over
 
 

@@ -7,9 +7,11 @@ The lifespan opens what a process works with and closes it in order; a server wi
 import gc
 import logging
 import os
+import signal
 import sys
 from collections.abc import Awaitable, Callable, MutableMapping
 from functools import cache
+from types import FrameType
 from typing import Any
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "mobius.settings")
@@ -78,12 +80,25 @@ async def _lifespan(receive: Receive, send: Send) -> None:
                 log.exception("The start failed")
                 await send({"type": "lifespan.startup.failed", "message": str(error)})
                 return
+            _drain_on_sigterm()
             _tune()
             await send({"type": "lifespan.startup.complete"})
         elif message["type"] == "lifespan.shutdown":
             await process.close()
             await send({"type": "lifespan.shutdown.complete"})
             return
+
+
+def _drain_on_sigterm() -> None:
+    """Say that we are leaving before the server waits for what still runs."""
+    theirs = signal.getsignal(signal.SIGTERM)
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        process.drain()
+        if callable(theirs):
+            theirs(number, frame)
+
+    signal.signal(signal.SIGTERM, leave)
 
 
 def _tune() -> None:

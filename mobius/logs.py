@@ -55,5 +55,5 @@ def configure(options: Mapping[str, str]) -> None:
         logging.getLogger(chatty).setLevel(max(logging.INFO, root.level))
 
 
-def _masked(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+def _masked(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     return {key: mask(value) if isinstance(value, str) else value for key, value in event.items()}

@@ -5,7 +5,7 @@ Misses go to the database once; `forget()` is called when configuration changed 
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from typing import TypedDict
+from typing import TypedDict, cast
 
 from django.db.models import Q
 from msgspec import Struct
@@ -13,7 +13,7 @@ from msgspec import Struct
 from tenants.keys import key_digest
 from tenants.models import ApiKey, Budget, Owned, RateLimit
 from tenants.reader import Reader
-from tenants.types import BudgetRule, Caller, RateRule
+from tenants.types import BudgetRule, Caller, Payloads, RateRule
 
 CARRIERS = (b"x-api-key", b"api-key", b"x-goog-api-key")
 BAD_KEYS_KEPT, BAD_KEY_LIFE_S = 10_000, 5.0
@@ -148,7 +148,7 @@ def caller_of(key: ApiKey) -> Caller:
         models=_allowed(tenant.allowed_models, key.allowed_models),
         budgets=tuple(_budgets(key)),
         rates=tuple(_rates(key)),
-        log_payloads=tenant.log_payloads,
+        log_payloads=cast("Payloads", tenant.log_payloads),
         time_zone=tenant.time_zone,
         expires_at=key.expires_at.timestamp() if key.expires_at else None,
     )

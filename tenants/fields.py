@@ -39,10 +39,10 @@ class NanoUsdField(models.BigIntegerField):  # type: ignore[type-arg] # generic 
     """Nano-dollars in a bigint column; a decimal string in forms."""
 
     @override
-    def formfield(self, **kwargs: Any) -> Any:
-        field = {
-            "required": not self.blank,
-            "label": self.verbose_name,
-            "help_text": self.help_text,
-        }
-        return UsdFormField(**{**field, "initial": self.default if self.has_default() else None})
+    def formfield(self, **_kwargs: Any) -> Any:
+        return UsdFormField(
+            required=not self.blank,
+            label=self.verbose_name,
+            help_text=self.help_text,
+            initial=self.default if self.has_default() else None,
+        )

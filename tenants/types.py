@@ -45,6 +45,7 @@ def parse_usd(value: object) -> int:
     return nano
 
 
+Payloads = Literal["none", "redacted", "full"]
 Period = Literal["hour", "day", "week", "month", "quarter", "year", "total"]
 Scope = Literal["tenant", "project", "api_key", "user", "end_user", "tag", "run"]
 
@@ -97,7 +98,7 @@ class Caller(Struct, frozen=True, kw_only=True):
     models: frozenset[str] | None = None
     budgets: tuple[BudgetRule, ...] = ()
     rates: tuple[RateRule, ...] = ()
-    log_payloads: Literal["none", "redacted", "full"] = "none"
+    log_payloads: Payloads = "none"
     time_zone: str = "UTC"
     expires_at: float | None = None  # Unix seconds
     max_output_tokens: int = 8192  # sent upstream under a hard budget when the caller set none

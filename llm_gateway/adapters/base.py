@@ -15,8 +15,12 @@ from llm_gateway.types import Call, ChatRequest, Event, Facts, Outgoing, Quirks,
 class Changes(Protocol):
     """What the gateway adds to a relayed body, and nothing else (contract §4)."""
 
-    upstream_name: str
-    max_output_tokens: int | None  # set only where a hard budget needs a bound
+    @property
+    def upstream_name(self) -> str: ...
+    @property
+    def max_output_tokens(self) -> int | None:
+        """Set only where a hard budget needs a bound."""
+        ...
 
 
 class Relay(Protocol):

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
+from uuid import UUID
 
 import msgspec
 from msgspec import Struct
@@ -13,7 +14,6 @@ from llm_gateway.service.inbound import Answer, Controls, Inbound, Unfinished
 from llm_gateway.service.runtime import Runtime
 from llm_gateway.service.visible import callable_names
 from llm_gateway.types import Configuration
-from tenants.ids import new_id
 from tenants.types import Caller, usd
 
 
@@ -65,6 +65,16 @@ class Embeddings(Struct, frozen=True, kw_only=True):
     request_id: str
 
 
+class Asker(Struct, frozen=True, kw_only=True):
+    """Who asks, through which door, and what is said beside the body."""
+
+    runtime: Runtime
+    caller: Caller
+    endpoint: str
+    request_id: UUID
+    controls: Controls = Controls()
+
+
 class BrokenStreamError(GatewayError):
     """A running stream ended early; `problem` is the error as the native dialect told it."""
 
@@ -74,48 +84,29 @@ class BrokenStreamError(GatewayError):
         self.status, self.code = problem["status"], problem["code"]
 
 
-def chat(
-    runtime: Runtime,
-    caller: Caller,
-    body: dict[str, Any],
-    *,
-    endpoint: str,
-    controls: Controls | None = None,
-) -> Inbound:
+def chat(asker: Asker, body: dict[str, Any]) -> Inbound:
     """Return a chat request in the native dialect; without a model the default one is asked."""
-    model = body.get("model") or default_model(runtime, caller, "chat")
-    return Inbound(
-        request_id=new_id(),
-        caller=caller,
-        door=native,
-        operation="chat",
-        endpoint=endpoint,
-        body={**body, "model": model},
-        started=runtime.clock(),
-        controls=controls or Controls(),
-    )
+    model = body.get("model") or default_model(asker.runtime, asker.caller, "chat")
+    return _inbound(asker, native, "chat", {**body, "model": model})
 
 
-def embed(
-    runtime: Runtime,
-    caller: Caller,
-    texts: object,
-    model: object,
-    *,
-    endpoint: str,
-    controls: Controls | None = None,
-) -> Inbound:
+def embed(asker: Asker, texts: object, model: object) -> Inbound:
     """Return an embeddings request; without a model the default one is asked."""
-    wanted = model or default_model(runtime, caller, "embeddings")
+    wanted = model or default_model(asker.runtime, asker.caller, "embeddings")
+    body = {"model": wanted, "input": texts, "encoding_format": "float"}
+    return _inbound(asker, openai_embeddings, "embeddings", body)
+
+
+def _inbound(asker: Asker, door: object, operation: str, body: dict[str, Any]) -> Inbound:
     return Inbound(
-        request_id=new_id(),
-        caller=caller,
-        door=openai_embeddings,
-        operation="embeddings",
-        endpoint=endpoint,
-        body={"model": wanted, "input": texts, "encoding_format": "float"},
-        started=runtime.clock(),
-        controls=controls or Controls(),
+        request_id=asker.request_id,
+        caller=asker.caller,
+        door=door,
+        operation=operation,
+        endpoint=asker.endpoint,
+        body=body,
+        started=asker.runtime.clock(),
+        controls=asker.controls,
     )
 
 

@@ -32,7 +32,7 @@ from llm_gateway.service import bounds
 from llm_gateway.service.answers import Speaking, Translation, translate_whole, translation
 from llm_gateway.service.inbound import Inbound
 from llm_gateway.service.runtime import Runtime
-from llm_gateway.types import AttemptRecord, Call, Facts, Outgoing, Target, Timeouts
+from llm_gateway.types import AttemptRecord, Call, ChatRequest, Facts, Outgoing, Target, Timeouts
 from tenants.money import types as money
 from tenants.money.applicable import applicable
 from tenants.secrets import SecretError
@@ -119,15 +119,15 @@ class Attempt:
         if self.adapter is self.inbound.door:
             changes = Additions(deployment.upstream_name, sent)
             return self.adapter.render_relay(call, changes, self.provider.quirks)
+        asked: ChatRequest = self.inbound.door.parse_request(call.body)
         # Asked to stream also for callers who do not: first-token and idle limits work (faults §3).
-        request = replace(
-            self.inbound.door.parse_request(call.body), model=deployment.upstream_name, stream=True
-        )
+        request = replace(asked, model=deployment.upstream_name, stream=True)
         if sent is not None:
             request = replace(request, max_tokens=sent)
-        return CHAT_ADAPTERS[self.adapter.name].render_request(
+        outgoing: Outgoing = CHAT_ADAPTERS[self.adapter.name].render_request(
             request, self.provider.quirks, default_max_tokens=self.output_bound
         )
+        return outgoing
 
     async def _admit(self, deadline: float) -> money.Hold:
         """Take the hold. Raises BudgetError, ModelNotPricedError or a RefusalError."""
@@ -215,19 +215,19 @@ class Attempt:
         upstream.content_seen()
         self._token_seen()
         self.head, self.tail, self.facts = translate_whole(self._speaking(), body)
-        if isinstance(self.facts.error, GatewayError):
+        if self.facts.error is not None:
             raise self.facts.error
         self.facts.complete = True
 
     async def rest(self) -> AsyncIterator[bytes]:
         """Yield what follows `head`; when it ends, only `tail` is left. Raises UpstreamError."""
-        if self._chunks is None or self._translation is None or self.facts.complete:
+        if self._chunks is None or self._translation is None or self._complete():
             return
         async for chunk in self._chunks:
             piece = self._feed(chunk)
             if piece:
                 yield piece
-            if self.facts.complete:
+            if self._complete():
                 break
         else:
             raise self._cut()
@@ -237,7 +237,7 @@ class Attempt:
         assert self._translation is not None  # noqa: S101 - set before the first chunk
         assert self._upstream is not None  # noqa: S101
         piece = self._translation.feed(chunk)
-        if isinstance(self.facts.error, GatewayError):
+        if self.facts.error is not None:
             raise self.facts.error
         if self.first_token is None and self.facts.content:
             self._token_seen()
@@ -245,6 +245,9 @@ class Attempt:
         elif piece or self.facts.content:
             self._upstream.progress()
         return piece
+
+    def _complete(self) -> bool:
+        return self.facts.complete
 
     def _cut(self) -> UpstreamError:
         if not self.facts.content and not self.facts.output_bytes and not self.facts.id:

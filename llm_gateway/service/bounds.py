@@ -44,9 +44,7 @@ def output_bound(call: Call, deployment: Deployment, most: int) -> int:
     return min(deployment.max_output_tokens or DEFAULT_OUTPUT_TOKENS, most)
 
 
-def bound(
-    call: Call, outgoing: Outgoing, price: Price | None, *, output: int
-) -> Bound:
+def bound(call: Call, outgoing: Outgoing, price: Price | None, *, output: int) -> Bound:
     """Return the bound of an attempt; an unpriced one is bounded in tokens alone."""
     bounded = Bound(
         price=price,

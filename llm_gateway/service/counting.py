@@ -54,7 +54,9 @@ async def _ask(runtime: Runtime, call: Call, target: Target) -> bytes:
     deployment, provider = target.deployment, target.deployment.provider
     name = provider.adapters[OPERATION]
     adapter = ADAPTERS[name]
-    outgoing = adapter.render_relay(call, Additions(deployment.upstream_name, None), provider.quirks)
+    outgoing = adapter.render_relay(
+        call, Additions(deployment.upstream_name, None), provider.quirks
+    )
     credential = runtime.keyring.credential(target.key.id) if target.key else None
     try:
         endpoint = runtime.endpoint(provider, name)

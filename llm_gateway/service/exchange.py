@@ -93,10 +93,13 @@ class Exchange:
             raise ShutdownError("The server is shutting down.", retry_after_s=1)
         if inbound.controls.hops >= MAX_HOPS:
             raise LoopError("The gateway is its own provider.")
-        body = inbound.body
+        body, size = inbound.body, len(inbound.body)
         if isinstance(body, bytes):
-            return inbound.door.parse_call(parse_body(body), size=len(body))
-        return inbound.door.parse_call(body, size=headers.size_of(body))
+            body = parse_body(body)
+        else:
+            size = headers.size_of(body)
+        call: Call = inbound.door.parse_call(body, size=size)
+        return call
 
     async def _take_rates(self, call: Call) -> None:
         caller = self.inbound.caller

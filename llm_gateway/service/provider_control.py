@@ -4,7 +4,6 @@ Nothing here is billed. Each call opens its own way out and closes it, since it 
 thread of the console and not from the loop that serves.
 """
 
-
 from asgiref.sync import async_to_sync
 from msgspec import convert
 

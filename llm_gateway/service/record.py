@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from llm_gateway.errors import CallerError, GatewayError
-from llm_gateway.types import CallRecord, Usage
+from llm_gateway.types import CallRecord, Ending, Usage
 
 if TYPE_CHECKING:
     from llm_gateway.service.exchange import Exchange
@@ -66,7 +66,7 @@ def _status(exchange: "Exchange") -> int:
     return STATUS_LEFT if exchange.left else 200
 
 
-def _outcome(exchange: "Exchange") -> str:
+def _outcome(exchange: "Exchange") -> Ending:
     error: GatewayError | None = exchange.error
     if error is None:
         return "cancelled" if exchange.left else "ok"

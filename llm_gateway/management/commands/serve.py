@@ -1,9 +1,10 @@
 """Serve in production: uvicorn, one process or several."""
 
+import os
+import shutil
 import sys
 import threading
 import time
-from types import FrameType
 from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -17,7 +18,6 @@ from typing_extensions import override
 from uvicorn.supervisors import Multiprocess
 
 from llm_gateway.models import GatewaySettings
-from llm_gateway.service import process
 
 APPLICATION = "mobius.asgi:application"
 MIB = 1024 * 1024
@@ -66,29 +66,30 @@ class Command(BaseCommand):
             if not server.started:
                 sys.exit(3)
         else:
+            _count_together()
             threading.Thread(target=_announce, args=(host, port, ready), daemon=True).start()
-            Multiprocess(config, Server(config, "").run, [config.bind_socket()]).run()
+            Multiprocess(config, [config.bind_socket()]).run()
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server, which says when it serves and when it is asked to stop."""
+    """uvicorn's server, which says when it serves."""
 
     def __init__(self, config: uvicorn.Config, ready: str) -> None:
         super().__init__(config)
         self._ready = ready
 
     @override
-    async def startup(self, sockets: Any = None) -> None:
-        await super().startup(sockets)
-        if self.started and self._ready:
-            sys.stdout.write(f"{self._ready}\n")
-            sys.stdout.flush()
+    async def shutdown(self, sockets: Any = None) -> None:
+        await super().shutdown(sockets)
+        # uvicorn would raise the signal again and die of it; a stop that was asked for is no death.
+        self._captured_signals.clear()
 
     @override
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        # Before the server waits: balancers have to see it, and new requests are refused.
-        process.drain()
-        super().handle_exit(sig, frame)
+    async def startup(self, sockets: Any = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            sys.stdout.write(f"{self._ready}\n")
+            sys.stdout.flush()
 
 
 def _check_workers(workers: int) -> None:
@@ -98,6 +99,14 @@ def _check_workers(workers: int) -> None:
         raise CommandError(
             "More than one worker needs PostgreSQL and Redis: set DATABASE_URL and REDIS_URL."
         )
+
+
+def _count_together() -> None:
+    """Give the workers one folder for their counters, so that any of them tells of all."""
+    folder = settings.MOBIUS_HOME / "metrics"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
 
 
 def _check_database() -> int:
@@ -119,7 +128,7 @@ def _announce(host: str, port: int, ready: str) -> None:
     until = time.monotonic() + LONGEST_START_S
     while time.monotonic() < until:
         try:
-            with urlopen(f"http://{host}:{port}/readyz", timeout=1):  # noqa: S310 - our own port
+            with urlopen(f"http://{host}:{port}/readyz", timeout=1):
                 sys.stdout.write(f"{ready}\n")
                 sys.stdout.flush()
                 return
