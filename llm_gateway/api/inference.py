@@ -27,12 +27,18 @@ TAGS = ["inference"]
 class Inference(GatewayView):
     """Reads a body, asks the service, and lets what was begun end well."""
 
-    def read(self, request: Request) -> tuple[dict[str, Any], Controls]:
-        """Return the body without, and the controls with, what in it is about the way."""
+    async def read(self, request: Request) -> tuple[dict[str, Any], asking.Asker]:
+        """Return the body without what in it is about the way, and who asks on which."""
         raw: bytes = request.read()
         body = parse_body(raw)
         headers = dict(request.scope["headers"])  # type: ignore[attr-defined] # ASGI's
-        return body, _steered(body, parse_controls(headers))
+        return body, asking.Asker(
+            runtime=await process.opened(),
+            caller=self.caller,
+            endpoint=request.path,
+            request_id=self.request_id,
+            controls=_steered(body, parse_controls(headers)),
+        )
 
     async def ask(self, request: Request, inbound: Inbound) -> tuple[Carried, Answer]:
         carried = Carried(await process.opened(), inbound)
@@ -54,12 +60,11 @@ class Complete(Inference):
         examples=schemas.COMPLETE_EXAMPLES,
     )
     async def post(self, request: Request) -> HttpResponse:
-        runtime = await process.opened()
-        body, controls = self.read(request)
+        body, asker = await self.read(request)
         _check_no_stream(body)
-        inbound = asking.chat(runtime, self.caller, body, endpoint=request.path, controls=controls)
+        inbound = asking.chat(asker, body)
         _, answer = await self.ask(request, inbound)
-        return _json(asking.completion(answer, inbound, runtime), answer)
+        return _json(asking.completion(answer, inbound, asker.runtime), answer)
 
 
 class Stream(Inference):
@@ -81,16 +86,9 @@ class Stream(Inference):
         examples=schemas.COMPLETE_EXAMPLES,
     )
     async def post(self, request: Request) -> StreamingHttpResponse:
-        runtime = await process.opened()
-        body, controls = self.read(request)
+        body, asker = await self.read(request)
         _check_no_stream(body)
-        inbound = asking.chat(
-            runtime,
-            self.caller,
-            {**body, "stream": True},
-            endpoint=request.path,
-            controls=controls,
-        )
+        inbound = asking.chat(asker, {**body, "stream": True})
         carried, answer = await self.ask(request, inbound)
         response = StreamingHttpResponse(
             _events(carried, answer), content_type="text/event-stream; charset=utf-8"
@@ -109,16 +107,13 @@ class Embed(Inference):
         responses={200: schemas.Embeddings, "4XX": schemas.PROBLEM, "5XX": schemas.PROBLEM},
     )
     async def post(self, request: Request) -> HttpResponse:
-        runtime = await process.opened()
-        body, controls = self.read(request)
+        body, asker = await self.read(request)
         for field in body.keys() - {"texts", "model"}:
             raise InvalidRequestError(f"'{field}' is not a parameter.", param=field)
         texts = body.get("texts")
         if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
             raise InvalidRequestError("'texts' must be a list of texts.", param="texts")
-        inbound = asking.embed(
-            runtime, self.caller, texts, body.get("model"), endpoint=request.path, controls=controls
-        )
+        inbound = asking.embed(asker, texts, body.get("model"))
         _, answer = await self.ask(request, inbound)
         return _json(asking.embeddings(answer, inbound), answer)
 

@@ -45,7 +45,7 @@ class ControlPlane:
 
     async def __call__(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
         try:
-            body = await self._admit(scope, receive)
+            receive = await self._admit(scope, receive)
         except GatewayError as error:
             await _refuse(send, error)
             return
@@ -54,18 +54,19 @@ class ControlPlane:
         self._runtime.in_flight += 1
         try:
             async with Scope() as closing:
-                await self._django({**scope, CLOSING: closing}, _replay(body, receive), send)
+                await self._django({**scope, CLOSING: closing}, receive, send)
         finally:
             self._runtime.in_flight -= 1
 
-    async def _admit(self, scope: HTTPScope, receive: Receive) -> bytes:
-        """Return the body; nobody without a key makes us read one."""
+    async def _admit(self, scope: HTTPScope, receive: Receive) -> Receive:
+        """Return what gives Django the body; nobody without a key makes us read one."""
         headers = dict(scope["headers"])
         if headers.get(b"content-length", b"0") == b"0" and b"transfer-encoding" not in headers:
-            return b""
+            return receive
         await authenticate(self._runtime, scope, headers)
         most = MAX_BODY if scope["path"].startswith(INFERENCE) else MAX_MANAGEMENT_BODY
-        return await read_body(receive, check_head(headers, most), self._bodies, most)
+        body = await read_body(receive, check_head(headers, most), self._bodies, most)
+        return _replay(body, receive)
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
