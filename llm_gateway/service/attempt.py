@@ -302,7 +302,7 @@ class Attempt:
     async def _settle(self, hold: money.Hold, error: GatewayError | None, *, left: bool) -> None:
         ledger = self.runtime.ledger
         try:
-            if self._may_be_billed(error) and self.facts.usage is None:
+            if self._may_be_billed(error) and not self._reported():
                 self.outcome = "uncertain"
                 await ledger.mark_uncertain(hold, self.facts.output_bytes // bounds.BYTES_PER_TOKEN)
                 return
@@ -314,6 +314,11 @@ class Attempt:
                 "The ledger cannot be written now.", retry_after_s=2
             ) from None
 
+    def _reported(self) -> bool:
+        """Say whether the provider told the whole usage, and not only how it began."""
+        usage = self.facts.usage
+        return usage is not None and not usage.estimated
+
     def _may_be_billed(self, error: GatewayError | None) -> bool:
         """Say whether nobody can tell if the provider did, and bills, the work (faults.md §1)."""
         if error is None or self.facts.error is not None:
@@ -321,7 +326,7 @@ class Attempt:
         return isinstance(error, UpstreamError) and error.certainty is Certainty.AMBIGUOUS
 
     def _settlement(self, error: GatewayError | None, *, left: bool) -> money.Settlement:
-        if error is not None and self.facts.usage is None:
+        if error is not None and not self._reported():
             return money.Settlement(outcome="failed", amount_nano=0)
         self.bill = bill = bounds.bill(self.facts, self.price, self.outgoing)
         outcome: money.Outcome = "settled" if error is None else "failed"

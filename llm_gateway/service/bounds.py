@@ -83,7 +83,7 @@ def check_priced(bounded: Bound, deployment: Deployment, *, hard: bool) -> None:
 
 def bill(facts: Facts, price: Price | None, outgoing: Outgoing) -> Bill:
     """Return what an attempt cost: by its reported usage, else by our own count, flagged."""
-    usage = facts.usage or counted(facts, outgoing)
+    usage = _usage(facts, outgoing)
     if price is None:
         return Bill(usage=usage)
     cost = pricing.cost(usage, price)
@@ -95,6 +95,16 @@ def counted(facts: Facts, outgoing: Outgoing) -> Usage:
     return Usage(
         input=estimate(len(outgoing.body)), output=estimate(facts.output_bytes), estimated=True
     )
+
+
+def _usage(facts: Facts, outgoing: Outgoing) -> Usage:
+    """Return what was reported; where that is only a beginning, our count of what came since."""
+    reported = facts.usage
+    if reported is None:
+        return counted(facts, outgoing)
+    if not reported.estimated:
+        return reported
+    return replace(reported, output=max(reported.output, estimate(facts.output_bytes)))
 
 
 def estimate(size: int) -> int:
