@@ -137,8 +137,10 @@ class Names(AbstractResolver):
 @asynccontextmanager
 async def egress_with(names: AbstractResolver) -> AsyncIterator[Egress]:
     client = make_egress(resolver=names)
-    yield client
-    await client.close()
+    try:
+        yield client
+    finally:
+        await client.close()
 
 
 async def send(egress: Egress, endpoint: Endpoint) -> None:

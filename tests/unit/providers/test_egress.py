@@ -110,6 +110,22 @@ async def test_a_key_saved_for_another_origin_is_never_attached(egress: Egress) 
     assert peer.connections == 0
 
 
+@pytest.mark.parametrize("secret", [SECRET + "\r\nX-Evil: 1", SECRET + "\n", "cl\u00e9", ""])
+async def test_a_key_that_no_header_can_carry_is_refused_unsent(
+    egress: Egress, secret: str
+) -> None:
+    async with provider(answering) as peer:
+        key = Credential(id=1, secret=secret, origin=peer.endpoint().origin)
+        with pytest.raises(CredentialError) as caught:
+            await egress.send(Held(), peer.endpoint(), CHAT, key, Timeouts(), soon())
+        with pytest.raises(CredentialError, match="no key"):
+            await egress.send(Held(), peer.endpoint(), CHAT, None, Timeouts(), soon())
+        keyless = peer.endpoint(key_optional=True)
+        await (await egress.send(Held(), keyless, CHAT, None, Timeouts(), soon())).read()
+    assert SECRET not in str(caught.value)
+    assert [r.headers.get("authorization") for r in peer.requests] == [None]
+
+
 async def test_a_redirect_is_an_answer_and_is_not_followed(egress: Egress) -> None:
     async with provider(answering) as trap:
 
