@@ -23,8 +23,8 @@ class ProcessLock:
             owner = os.read(descriptor, 32).decode(errors="replace").strip() or "unknown"
             os.close(descriptor)
             raise LedgerInUseError(
-                f"Another Mobius process (pid {owner}) serves from {self._path.parent}: SQLite takes"
-                " one at a time. Stop it, or set DATABASE_URL to a PostgreSQL database."
+                f"Another Mobius process (pid {owner}) serves from {self._path.parent}: SQLite"
+                " takes one at a time. Stop it, or set DATABASE_URL to a PostgreSQL database."
             ) from None
         os.truncate(descriptor, 0)
         os.write(descriptor, f"{os.getpid()}\n".encode())

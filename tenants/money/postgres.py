@@ -36,6 +36,8 @@ _APPLY = b"ledger_apply"
 _APPLY_SQL = b"SELECT * FROM ledger_apply($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
 # The guard, a duplicate entry, and a hold that is already gone (held would fall below zero).
 _SURPRISES = {b"LG001", b"23505", b"23514"}
+# A pooler in between has given us another session.
+_UNPREPARED = b"26000"
 _encode = msgspec.json.Encoder().encode
 _states = msgspec.json.Decoder(list[State]).decode
 
@@ -127,23 +129,24 @@ class PostgresStore(Store):
             (tenant_id, *key, starts_at, ends_at),
         )
         row = self._one(
-            "SELECT id FROM ledger_bucket WHERE budget_id = %s AND subject = %s AND period_key = %s",
+            "SELECT id FROM ledger_bucket"
+            " WHERE budget_id = %s AND subject = %s AND period_key = %s",
             key,
         )
         return int(row[0])
 
     @override
     def begin(self) -> None:
-        self._run("BEGIN")
+        self._control(b"BEGIN")
 
     @override
     def commit(self) -> None:
-        self._run("COMMIT")
+        self._control(b"COMMIT")
 
     @override
     def rollback(self) -> None:
         with contextlib.suppress(StoreError):
-            self._run("ROLLBACK")
+            self._control(b"ROLLBACK")
 
     @override
     def lock_buckets(self, ids: Collection[int], now: datetime) -> dict[int, BucketState]:
@@ -257,6 +260,12 @@ class PostgresStore(Store):
             raise LostError("not connected")
         return self._connection
 
+    def _control(self, statement: bytes) -> None:
+        # Not through a cursor: after a ROLLBACK psycopg drops every prepared statement, ours too.
+        result = self._open().pgconn.exec_(statement)
+        if result.status != pq.ExecStatus.COMMAND_OK:
+            raise self._error(result)
+
     def _run(self, sql: LiteralString, parameters: Sequence[Any] = ()) -> list[Any]:
         connection = self._open()
         try:
@@ -273,9 +282,9 @@ class PostgresStore(Store):
         return self._run(sql, parameters)[0]
 
     def _error(self, result: "pq.abc.PGresult") -> StoreError:
-        if self._open().pgconn.status != pq.ConnStatus.OK:
-            return LostError(_message(result))
         state = result.error_field(pq.DiagnosticField.SQLSTATE)
+        if self._open().pgconn.status != pq.ConnStatus.OK or state == _UNPREPARED:
+            return LostError(_message(result))
         return (SurpriseError if state in _SURPRISES else StoreError)(_message(result))
 
 

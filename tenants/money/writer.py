@@ -21,7 +21,7 @@ from tenants.money.decide import Result
 from tenants.money.ops import Admit, Op, Release, Settle
 from tenants.money.session import BEAT_S, SWEEP_S, Session, jittered
 from tenants.money.spool import Spool
-from tenants.money.store import LostError, Store
+from tenants.money.store import LostError, Store, StoreError
 from tenants.money.types import Charges, LedgerUnavailableError, Settled
 
 log = structlog.get_logger(__name__)
@@ -195,7 +195,10 @@ class Writer:
         except LostError:
             raise
         except Exception as error:
-            log.exception("ledger.failed", op=type(pending.op).__name__)
+            trace = not isinstance(error, StoreError)
+            log.exception(
+                "ledger.failed", error=str(error), op=type(pending.op).__name__, exc_info=trace
+            )
             if isinstance(pending.op, Settle) and self._spool_writes([pending.op]):
                 return Settled(spooled=True)
             return LedgerUnavailableError(str(error))

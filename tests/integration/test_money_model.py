@@ -13,7 +13,8 @@ from tenants.money.ops import Admit, Mark, Op, Release, Settle
 from tenants.money.types import Charges, Hold, Refusal
 from tenants.types import BudgetRule
 from tests.harness.database import Databases
-from tests.unit.money.ground import Clock, Ground, ground, request, settled
+from tests.unit.money.ground import Clock, Ground, ground
+from tests.unit.money.ground_values import request, settled
 
 STEPS = 420
 __all__ = ["ground"]

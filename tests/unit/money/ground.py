@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,7 +14,6 @@ from django.db.utils import ConnectionHandler
 from psycopg.conninfo import conninfo_to_dict
 from pytest_django import DjangoDbBlocker
 
-from tenants.ids import new_id
 from tenants.money import verify
 from tenants.money.ledger import Ledger
 from tenants.money.postgres import PostgresStore
@@ -21,12 +21,9 @@ from tenants.money.session import Session
 from tenants.money.spool import Spool
 from tenants.money.sqlite import SqliteStore
 from tenants.money.store import Store
-from tenants.money.types import Bound, HoldRequest, Settlement
 from tenants.types import BudgetRule, Period
 from tests.harness.database import Databases
-
-KEY = b"obviously-a-test-key-of-32-bytes"
-TENANT = 1
+from tests.unit.money.ground_values import KEY, TENANT
 
 
 class Ground:
@@ -45,12 +42,18 @@ class Ground:
             " {now}, {now}, 'acme', {yes}, 'UTC', 'none', '{{}}', {no}, '{{}}', '[]')"
         )
 
-    def store(self, *, fast: bool | None = None) -> Store:
+    def store(
+        self,
+        *,
+        fast: bool | None = None,
+        sqlite: type[SqliteStore] = SqliteStore,
+        postgres: type[PostgresStore] = PostgresStore,
+    ) -> Store:
         store: Store
         if self.backend == "sqlite":
-            store = SqliteStore(str(self.home / "mobius.sqlite3"), self._clock)
+            store = sqlite(str(self.home / "mobius.sqlite3"), self._clock)
         else:
-            store = PostgresStore(**conninfo_to_dict(self.url))
+            store = postgres(**conninfo_to_dict(self.url))
         if fast is not None:
             store.fast = fast
         return store
@@ -148,12 +151,11 @@ class Ground:
         return int(count)
 
     def verify(self) -> verify.Report:
-        with closing(self._django()) as connection:
-            return verify.verify(connection, KEY)
+        report: verify.Report = self._with_django(lambda connection: verify.verify(connection, KEY))
+        return report
 
     def rebuild(self) -> None:
-        with closing(self._django()) as connection:
-            verify.rebuild(connection)
+        self._with_django(verify.rebuild)
 
     def warp(self, now: datetime) -> None:
         """Let the database say that it is `now`."""
@@ -170,6 +172,16 @@ class Ground:
 
     def _clock(self) -> datetime:
         return self.now or datetime.now(UTC)
+
+    def _with_django(self, work: Callable[[Any], Any]) -> Any:
+        """Run in a thread of its own: Django refuses to wait for SQL where an event loop runs."""
+
+        def run() -> Any:
+            with closing(self._django()) as connection:
+                return work(connection)
+
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(run).result()
 
     def _django(self) -> Any:
         engine = "django.db.backends." + ("sqlite3" if self.backend == "sqlite" else "postgresql")
@@ -198,31 +210,6 @@ class Clock:
         self.seconds += seconds
         self.now += timedelta(seconds=seconds)
         self._ground.warp(self.now)
-
-
-def request(amount_nano: int, *bounds: Bound | BudgetRule, **values: Any) -> HoldRequest:
-    known: dict[str, Any] = {
-        "request_id": new_id(),
-        "attempt_no": 1,
-        "tenant_id": TENANT,
-        "project_id": None,
-        "api_key_id": None,
-        "deployment_id": 4,
-        "model": "m",
-        "price_version_id": 5,
-        "amount_nano": amount_nano,
-        "buckets": tuple((each, "") if isinstance(each, BudgetRule) else each for each in bounds),
-    }
-    return HoldRequest(**known | values)
-
-
-def settled(amount_nano: int, **values: Any) -> Settlement:
-    return Settlement(
-        outcome=values.pop("outcome", "settled"),
-        amount_nano=amount_nano,
-        usage={"output_token": amount_nano},
-        **values,
-    )
 
 
 @pytest.fixture

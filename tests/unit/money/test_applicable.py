@@ -7,20 +7,18 @@ from tenants.types import BudgetRule
 
 
 def rule(**values: Any) -> BudgetRule:
-    return BudgetRule(
-        **{
-            "id": 1,
-            "name": "b",
-            "scope": "tenant",
-            "owner_id": 1,
-            "period": "day",
-            "zone": "UTC",
-            "limit_nano": 1,
-            "hard": True,
-            "mode": "strict",
-        }
-        | values
-    )
+    known: dict[str, Any] = {
+        "id": 1,
+        "name": "b",
+        "scope": "tenant",
+        "owner_id": 1,
+        "period": "day",
+        "zone": "UTC",
+        "limit_nano": 1,
+        "hard": True,
+        "mode": "strict",
+    }
+    return BudgetRule(**known | values)
 
 
 def test_a_budget_of_another_model_does_not_bind() -> None:
