@@ -56,6 +56,8 @@ def _models(_body: Wire, options: MockOptions, _now: float) -> MockReply:
 
 
 def _chat(body: Wire, options: MockOptions, now: float) -> MockReply:
+    if not all(isinstance(message, dict) for message in body["messages"]):
+        return _error(400, "Each of 'messages' must be an object.", options.delay_s)
     answer = _answer(body, options, now)
     if body.get("stream"):
         return _stream(answer, body, options)

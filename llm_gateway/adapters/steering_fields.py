@@ -35,9 +35,10 @@ def object_list(body: dict[str, Any], field: str) -> list[dict[str, Any]]:
     return value
 
 
-def message_list(body: dict[str, Any]) -> list[dict[str, Any]]:
-    messages = object_list(body, "messages")
-    if not messages:
+def message_list(body: dict[str, Any]) -> list[Any]:
+    """Return the messages as they came: whoever reads them judges their shape."""
+    messages = body.get("messages")
+    if not isinstance(messages, list) or not messages:
         raise wrong("messages", "a list with at least one message")
     return messages
 
@@ -71,13 +72,11 @@ class Media(Struct):
     inline_bytes: int = 0
 
 
-def media_in(
-    messages: list[dict[str, Any]], read: Callable[[dict[str, Any], Media], None]
-) -> Media:
+def media_in(messages: list[Any], read: Callable[[dict[str, Any], Media], None]) -> Media:
     """Return what `read`, which knows one dialect's parts, finds in the messages."""
     media = Media()
     for message in messages:
-        content = message.get("content")
+        content = message.get("content") if isinstance(message, dict) else None
         for part in content if isinstance(content, list) else ():
             if isinstance(part, dict):
                 read(part, media)

@@ -5,7 +5,13 @@ from typing import Any
 
 import pytest
 
-from llm_gateway.adapters import ADAPTERS, anthropic_messages, openai_chat, openai_embeddings
+from llm_gateway.adapters import (
+    ADAPTERS,
+    CHAT_ADAPTERS,
+    anthropic_messages,
+    openai_chat,
+    openai_embeddings,
+)
 from llm_gateway.adapters.steering import STEERING
 from llm_gateway.errors import InvalidRequestError
 from llm_gateway.types import Quirks
@@ -60,7 +66,7 @@ def test_what_the_model_reads_may_have_any_key() -> None:
     ("field", "value"),
     [
         ("model", None), ("model", ""), ("model", 3), ("messages", []), ("messages", "hi"),
-        ("messages", ["hi"]), ("stream", "true"), ("stream", 1), ("max_tokens", 0),
+        ("stream", "true"), ("stream", 1), ("max_tokens", 0),
         ("max_tokens", True), ("max_tokens", 1.5), ("max_completion_tokens", -1), ("n", 0),
         ("n", 129), ("n", "2"), ("stop", 3), ("tools", {}), ("tools", [1]), ("user", 3),
         ("stream_options", []), ("response_format", "json"),
@@ -79,6 +85,18 @@ def test_a_steering_field_of_the_wrong_type_is_named(field: str, value: object) 
 )  # fmt: skip
 def test_the_other_dialect_is_as_strict(field: str, value: object) -> None:
     assert str(refused("anthropic_messages", {**MESSAGES, field: value})).startswith(field)
+
+
+@pytest.mark.parametrize("name", ["openai_chat", "anthropic_messages"])
+@pytest.mark.parametrize("entry", ["hi", 3, None, []])
+def test_a_message_that_is_no_object_is_the_providers_to_refuse(name: str, entry: object) -> None:
+    adapter, body = CHAT_ADAPTERS[name], {**BODIES[name], "messages": [entry]}
+    call = adapter.parse_call(body, size=1)
+    sent = json.loads(adapter.render_relay(call, Bound(), Quirks()).body)
+    assert sent["messages"] == [entry]
+    with pytest.raises(InvalidRequestError) as caught:  # but what cannot be read cannot cross
+        adapter.parse_request(body)
+    assert caught.value.param == "messages[0]"
 
 
 @pytest.mark.parametrize("given", [None, [], "", 3, {}])

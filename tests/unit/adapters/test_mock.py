@@ -36,6 +36,12 @@ def test_it_says_what_it_is_and_what_it_heard() -> None:
     assert ask(CHAT) == ask(CHAT)
 
 
+def test_a_message_that_is_no_object_is_refused() -> None:
+    answer = ask({**CHAT, "messages": ["hi"]})
+    assert answer.status == 400
+    assert "messages" in said(answer)["error"]["message"]
+
+
 def test_answers_are_fixed_for_all_or_for_one_model() -> None:
     options: dict[str, Any] = {"answer": "all", "answers": {"m": "one"}}
     assert said(ask(CHAT, **options))["choices"][0]["message"]["content"] == "one"
