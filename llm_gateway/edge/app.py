@@ -113,11 +113,7 @@ class DataPlane:
                 started=self._runtime.clock(),
                 controls=parse_controls(headers),
             )
-            if endpoint.operation == OPERATION:
-                body = await count_tokens(self._runtime, inbound)
-                await respond(send, 200, [JSON, _id(request_id)], body)
-                return
-            answer = await service.answer(self._runtime, inbound, closing)
+            answer = await self._answer(inbound, closing)
         except GatewayError as error:
             await _refuse(send, door, error, request_id)
             return
@@ -133,6 +129,11 @@ class DataPlane:
             await respond(send, 200, [JSON, *answer.headers], answer.body)
         else:
             await stream(receive, send, [SSE, *answer.headers], answer.chunks, answer.on_gone)
+
+    async def _answer(self, inbound: Inbound, closing: Scope) -> service.Answer:
+        if inbound.operation == OPERATION:
+            return await count_tokens(self._runtime, inbound)
+        return await service.answer(self._runtime, inbound, closing)
 
     async def _admit(
         self, scope: HTTPScope, headers: Mapping[bytes, bytes], endpoint: Endpoint

@@ -13,14 +13,15 @@ from llm_gateway.routing.router import plan
 from llm_gateway.service.attempt import Additions
 from llm_gateway.service.body import parse_body
 from llm_gateway.service.bounds import estimate
-from llm_gateway.service.inbound import Inbound
+from llm_gateway.service.headers import of_target
+from llm_gateway.service.inbound import Answer, Inbound
 from llm_gateway.service.runtime import Runtime
 from llm_gateway.types import Call, Target
 
 OPERATION = "count_tokens"
 
 
-async def count_tokens(runtime: Runtime, inbound: Inbound) -> bytes:
+async def count_tokens(runtime: Runtime, inbound: Inbound) -> Answer:
     """Return the answer of /v1/messages/count_tokens. Raises GatewayError.
 
     No provider bills the question, so it needs no hold and leaves no entry.
@@ -40,14 +41,20 @@ async def count_tokens(runtime: Runtime, inbound: Inbound) -> bytes:
     )
     error: GatewayError | None = None
     for target in decision.attempts:
-        if OPERATION not in target.deployment.provider.adapters:
-            return msgspec.json.encode({"input_tokens": estimate(call.size)})
         try:
-            return await _ask(runtime, call, target)
+            body = await _count(runtime, call, target)
         except UpstreamError as failed:
             error = failed
+        else:
+            return Answer(headers=of_target(inbound.request_id, target.deployment), body=body)
     assert error is not None  # noqa: S101 - a plan has at least one attempt
     raise error
+
+
+async def _count(runtime: Runtime, call: Call, target: Target) -> bytes:
+    if OPERATION in target.deployment.provider.adapters:
+        return await _ask(runtime, call, target)
+    return msgspec.json.encode({"input_tokens": estimate(call.size)})
 
 
 async def _ask(runtime: Runtime, call: Call, target: Target) -> bytes:

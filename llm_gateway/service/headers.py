@@ -7,6 +7,7 @@ import msgspec
 
 from llm_gateway.errors import GatewayError
 from llm_gateway.service.inbound import Headers
+from llm_gateway.types import Deployment
 from tenants.limits import Decision, Meter
 from tenants.types import usd
 
@@ -18,9 +19,7 @@ if TYPE_CHECKING:
 def of_answer(exchange: "Exchange", attempt: "Attempt") -> Headers:
     """Return the headers of an answer; a stream's cost is not known when they go out."""
     headers = [
-        (b"x-request-id", _ascii(exchange.inbound.request_id)),
-        (b"x-mobius-model", _ascii(attempt.deployment.name)),
-        (b"x-mobius-provider", _ascii(attempt.provider.name)),
+        *of_target(exchange.inbound.request_id, attempt.deployment),
         (b"x-mobius-attempts", _ascii(len(exchange.attempts))),
         (b"x-mobius-cache", b"off"),
     ]
@@ -32,6 +31,15 @@ def of_answer(exchange: "Exchange", attempt: "Attempt") -> Headers:
     if exchange.rates is not None:
         headers += rate_headers(exchange.rates)
     return headers
+
+
+def of_target(request_id: object, deployment: Deployment) -> Headers:
+    """Return what names a request and who answered it."""
+    return [
+        (b"x-request-id", _ascii(request_id)),
+        (b"x-mobius-model", _ascii(deployment.name)),
+        (b"x-mobius-provider", _ascii(deployment.provider.name)),
+    ]
 
 
 def of_error(error: GatewayError, request_id: object, rates: Decision | None = None) -> Headers:
