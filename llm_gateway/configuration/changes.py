@@ -12,6 +12,7 @@ from tenants import audit
 from tenants.models import Managed
 
 Row = TypeVar("Row", bound=models.Model)
+Parts = tuple[Values, Values]
 
 
 class Report(Struct):
@@ -38,14 +39,14 @@ class Changes:
         self._actor = actor
         self._kept: defaultdict[type[models.Model], set[int]] = defaultdict(set)
 
-    def create(self, row: models.Model, label: str) -> None:
-        """Save a new row."""
+    def create(self, row: models.Model, label: str, **parts: object) -> None:
+        """Save a new row; `parts` are what the audit shows of it beside its own fields."""
         if isinstance(row, Managed):
             row.managed_by_file = True
         row.save()
         self._keep(row)
         self.report.created.append(label)
-        audit.record(self._actor, "created", row, None, audit.fields_of(row))
+        audit.record(self._actor, "created", row, None, audit.fields_of(row) | parts)
 
     def update(
         self,
@@ -53,9 +54,11 @@ class Changes:
         label: str,
         values: Values,
         current: Values,
-        also: Callable[[], object] | None = None,
+        also: Callable[[], Parts | None] | None = None,
     ) -> None:
         """Save the values that differ from the current ones; `also` makes a change beside them.
+
+        It returns what the audit shows of that beyond the row's own fields, before and after.
 
         A row that the console made and the file names now is the file's; that is no difference.
         """
@@ -70,11 +73,11 @@ class Changes:
             return
         for name, value in different.items():
             setattr(row, name, value)
-        if also is not None:
-            also()
+        parts = (also() if also is not None else None) or ({}, {})
         row.save()
         self.report.updated.append(label)
-        audit.record(self._actor, "updated", row, before, audit.fields_of(row))
+        after = audit.fields_of(row) | parts[1]
+        audit.record(self._actor, "updated", row, before | parts[0], after)
 
     def remove(self, row: models.Model, label: str) -> None:
         audit.record(self._actor, "removed", row, audit.fields_of(row), None)

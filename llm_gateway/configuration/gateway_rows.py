@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 
 from llm_gateway import models, vault
 from llm_gateway.configuration import rows, schema
-from llm_gateway.configuration.changes import Changes
+from llm_gateway.configuration.changes import Changes, Parts
 from llm_gateway.configuration.prices import missing_versions, version_row, wanted_prices
 from llm_gateway.configuration.secrets import Given
 from tenants.models import Tenant
@@ -102,26 +102,35 @@ def write_routes(changes: Changes, sections: Iterable[schema.Route]) -> None:
         row = models.Route.objects.filter(name=section.name).first()
         if row is None:
             row = models.Route(name=section.name, **rows.route_values(section))
-            changes.create(row, f"route {row}")
-            _replace_targets(row, section)
+            changes.create(row, f"route {row}", targets=_target_values(section))
+            _write_targets(row, section)
         else:
             _update_route(changes, row, section)
 
 
 def _update_route(changes: Changes, row: models.Route, section: schema.Route) -> None:
     current = rows.route_section(row)
+
+    def replace_targets() -> Parts:
+        row.targets.all().delete()
+        _write_targets(row, section)
+        return {"targets": _target_values(current)}, {"targets": _target_values(section)}
+
     changes.update(
         row,
         f"route {row}",
         rows.route_values(section),
         {"enabled": row.enabled, **rows.route_values(current)},
-        None if current.targets == section.targets else lambda: _replace_targets(row, section),
+        None if current.targets == section.targets else replace_targets,
     )
 
 
-def _replace_targets(row: models.Route, section: schema.Route) -> None:
-    row.targets.all().delete()
+def _write_targets(row: models.Route, section: schema.Route) -> None:
     models.RouteTarget.objects.bulk_create(
-        models.RouteTarget(route=row, position=position, **rows.target_values(target))
-        for position, target in enumerate(section.targets)
+        models.RouteTarget(route=row, position=position, **values)
+        for position, values in enumerate(_target_values(section))
     )
+
+
+def _target_values(section: schema.Route) -> list[rows.Values]:
+    return [rows.target_values(target) for target in section.targets]

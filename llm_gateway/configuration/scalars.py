@@ -1,7 +1,6 @@
 """Read the leaves of a configuration strictly: nothing is turned from one type into another."""
 
 import re
-from collections.abc import Callable
 from datetime import UTC, date, datetime, time
 from typing import Annotated
 
@@ -117,8 +116,6 @@ def _shown(value: object) -> str:
 def _iso(value: date) -> str:
     return value.isoformat()
 
-
-Reader = Callable[[object], object]
 
 Flag = Annotated[bool, Scalar(_read_flag)]
 Money = Annotated[int, Scalar(_read_money, short_usd)]

@@ -111,9 +111,11 @@ class _KeyWriter:
             values["revoked_at"] = None if section.enabled else timezone.now()
             current["revoked_at"] = row.revoked_at
         changed = value is not None and row.digest != key_digest(value)
-        self._changes.update(
-            row, f"key {row}", values, current, (lambda: issue(row, value)) if changed else None
-        )
+
+        def replace_value() -> None:
+            issue(row, value)
+
+        self._changes.update(row, f"key {row}", values, current, replace_value if changed else None)
 
     def _check_unused(self, row: ApiKey | None, value: str, path: str) -> None:
         holder = ApiKey.all_tenants_unsafe.filter(digest=key_digest(value)).first()

@@ -190,6 +190,16 @@ def test_every_change_is_in_the_audit_without_secrets() -> None:
     )
 
 
+def test_the_audit_shows_the_targets_of_a_route_before_and_after() -> None:
+    applied(EVERYTHING)
+    assert applied(EVERYTHING.replace("weight: 3", "weight: 4")).updated == ["route smart"]
+    event = AuditEvent.objects.first()
+    assert event is not None
+    before, after = event.changes["targets"]
+    assert (before[0]["weight"], after[0]["weight"]) == (3, 4)
+    assert event.changes.keys() == {"targets"}
+
+
 def test_what_is_not_in_force_yet_is_said() -> None:
     report = applied(
         "tenants: [{name: a, single_flight: true, cache: {enabled: true}, runs: {max_steps: 5},"
