@@ -60,11 +60,12 @@ class MockTransport(Generic[_Options]):
     def answer(
         self, endpoint: Endpoint, outgoing: Outgoing, watch: Watchdog, leave: Callable[[], None]
     ) -> "MockUpstream":
+        roll = self._rng.random()
         played = self._reply(
             outgoing.path,
             msgspec.json.decode(outgoing.body) if outgoing.body else {},
             msgspec.convert(endpoint.options, self._options),
-            roll=self._rng.random(),
+            roll=roll,
             now=self._clock(),
         )
         return MockUpstream(played, watch, leave)
