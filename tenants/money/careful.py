@@ -3,7 +3,7 @@
 Every surprise is decided here; the fast path only supposes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -64,11 +64,7 @@ def _decide_and_write(
 ) -> tuple[list[Result], Head]:
     now, found = at
     hold_ids = {hold_id for op in ops if (hold_id := _hold_id(op))}
-    # Which buckets a hold sits in never changes, so it may be read before they are locked.
-    looked_up = store.read_holds(hold_ids) if hold_ids else {}
-    ids = set(found.values())
-    ids.update(*(hold.bucket_ids for hold in looked_up.values()))
-    ids.update(*(op.hold.bucket_ids or () for op in ops if isinstance(op, Settle)))
+    ids = {*found.values(), *_bucket_ids(store, ops)}
     buckets = store.lock_buckets(ids, now) if ids else {}
     if not buckets.keys() >= ids:
         raise GoneError(f"buckets are gone: {sorted(ids - buckets.keys())}")
@@ -85,6 +81,17 @@ def _decide_and_write(
     store.annotate(effects)
     store.apply(effects, entries, chained.writer_id, head)
     return results, head
+
+
+def _bucket_ids(store: Store, ops: Sequence[Op]) -> Iterator[int]:
+    """Yield the buckets of all holds; they never change, so they may be read before the lock."""
+    for op in ops:
+        if isinstance(op, Settle | Expire):
+            yield from op.hold.bucket_ids or ()
+    unknown = [op.hold_id for op in ops if isinstance(op, Release | Mark)]
+    if unknown:
+        for hold in store.read_holds(unknown).values():
+            yield from hold.bucket_ids
 
 
 def _wanted(ops: Sequence[Op]) -> list[tuple[int, Place]]:

@@ -15,10 +15,10 @@ from typing_extensions import override
 
 from tenants.ids import new_id
 from tenants.money.chain import Head, Linked
-from tenants.money.decide import Effects
+from tenants.money.decide import Attempt, Effects
 from tenants.money.ledger import Ledger
 from tenants.money.lock import ProcessLock
-from tenants.money.ops import Admit, BucketState, Mark, Settle
+from tenants.money.ops import Admit, BucketState, Mark, Past, Settle
 from tenants.money.postgres import PostgresStore
 from tenants.money.sqlite import SqliteStore
 from tenants.money.store import State
@@ -174,6 +174,35 @@ async def test_settling_twice_changes_nothing(ground: Ground) -> None:
     await ledger.close()
     assert ground.counters(rule) == (40, 0)
     assert ground.entries() == [("settled", "attempt", 40)]
+
+
+class NoPastSqlite(SqliteStore):
+    """Mutation: decide does not see that the attempt has ended."""
+
+    @override
+    def past(self, attempts: Collection[Attempt]) -> dict[Attempt, tuple[Past, ...]]:
+        return {}
+
+
+class NoPastPostgres(PostgresStore):
+    fast = False
+
+    @override
+    def past(self, attempts: Collection[Attempt]) -> dict[Attempt, tuple[Past, ...]]:
+        return {}
+
+
+@pytest.mark.promise("M2")
+async def test_the_unique_key_refuses_a_second_end_that_decide_overlooks(ground: Ground) -> None:
+    rule = ground.budget(1000)
+    ledger = mutated(ground, NoPastSqlite, NoPastPostgres)
+    hold = await admitted(ledger, 100, rule)
+    await ledger.settle(hold, settled(40))
+    with pytest.raises(LedgerUnavailableError):
+        await ledger.settle(hold, settled(40))
+    await ledger.close()
+    assert ground.counters(rule) == (40, 0)
+    assert ground.count("ledger_entry") == 1
 
 
 async def test_a_call_without_budgets_still_holds_and_settles(ground: Ground) -> None:
