@@ -3,7 +3,6 @@
 A `finally` in a response generator may run late or never; a scope is opened around the ASGI call.
 """
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from types import TracebackType
@@ -15,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 class Scope:
-    """An exit stack that runs every release, last first, shielded from cancellation."""
+    """An exit stack: runs every release, last first; one that fails does not stop the others."""
 
     def __init__(self) -> None:
         self._releases: list[Release] = []
@@ -33,10 +32,6 @@ class Scope:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._releases:
-            await asyncio.shield(asyncio.ensure_future(self._close()))
-
-    async def _close(self) -> None:
         while self._releases:
             release = self._releases.pop()
             try:

@@ -56,7 +56,7 @@ def rewrap(sealed: bytes, *bound_to: object) -> bytes:
 
 def digest(pepper: bytes, secret: str) -> str:
     """Return the digest by which an api key is looked up: HMAC-SHA-256 in hex."""
-    return hmac.new(pepper, secret.encode(), hashlib.sha256).hexdigest()
+    return hmac.digest(pepper, secret.encode(), "sha256").hex()
 
 
 def fingerprint(secret: str) -> str:

@@ -33,7 +33,7 @@ from llm_gateway.errors import (
     PermissionDeniedError,
 )
 from llm_gateway.scope import Scope
-from llm_gateway.service.controls import parse_controls
+from llm_gateway.service.controls import parse_controls, passed_on
 from llm_gateway.service.counting import OPERATION, count_tokens
 from llm_gateway.service.credentials import authenticate
 from llm_gateway.service.headers import of_error
@@ -112,6 +112,7 @@ class DataPlane:
                 body=await read_body(receive, check_head(headers), self._bodies),
                 started=self._runtime.clock(),
                 controls=parse_controls(headers),
+                passed_on=passed_on(headers),
             )
             answer = await self._answer(inbound, closing)
         except GatewayError as error:

@@ -14,10 +14,11 @@ from llm_gateway.types import Call, Event, Facts
 
 
 class Translation(Protocol):
-    """One upstream stream on its way to one caller."""
+    """One upstream stream on its way to one caller. `frames` counts complete events."""
 
     facts: Facts
     tail: bytes
+    frames: int
 
     def feed(self, chunk: bytes) -> bytes: ...
 
@@ -68,11 +69,14 @@ class Relayed:
         self._relay = speaking.upstream.relay(speaking.call, model=speaking.model)
         self.facts = self._relay.facts
         self.tail = b""
+        self.frames = 0
 
     def feed(self, chunk: bytes) -> bytes:
         facts, pass_on = self.facts, self._relay.feed
         pieces = []
-        for frame in self._framer.feed(chunk):
+        frames = self._framer.feed(chunk)
+        self.frames += len(frames)
+        for frame in frames:
             piece = pass_on(frame)
             if facts.complete:
                 self.tail += piece
@@ -90,11 +94,14 @@ class Crossed:
         self._writer = speaking.writer()
         self.facts = self._reader.facts
         self.tail = b""
+        self.frames = 0
 
     def feed(self, chunk: bytes) -> bytes:
+        frames = self._framer.feed(chunk)
+        self.frames += len(frames)
         pieces = [
             self._writer.feed(event)
-            for frame in self._framer.feed(chunk)
+            for frame in frames
             for event in self._reader.feed(frame)
         ]
         if self.facts.complete and not self.tail:
@@ -112,9 +119,12 @@ class Collected:
         self._events: list[Event] = []
         self.facts = self._reader.facts
         self.tail = b""
+        self.frames = 0
 
     def feed(self, chunk: bytes) -> bytes:
-        for frame in self._framer.feed(chunk):
+        frames = self._framer.feed(chunk)
+        self.frames += len(frames)
+        for frame in frames:
             self._events.extend(self._reader.feed(frame))
         if self.facts.complete and not self.tail:
             self.tail = self._speaking.render(self._events)

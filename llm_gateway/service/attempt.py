@@ -26,6 +26,7 @@ from llm_gateway.errors import (
 )
 from llm_gateway.providers.addresses import AddressError
 from llm_gateway.providers.auth import Credential
+from llm_gateway.providers.headers import HOP_HEADER
 from llm_gateway.providers.upstream import Upstream
 from llm_gateway.resilience.breaker import Verdict
 from llm_gateway.service import bounds
@@ -90,7 +91,7 @@ class Attempt:
         if not self._verdict.allowed:
             self._ended = True
             raise CircuitOpen(self._verdict)
-        self.outgoing = self._render()
+        self.outgoing = self._addressed(self._render())
         self.hold = await self._admit(deadline)
         self._upstream = upstream = await self._send(deadline)
         if upstream.status != 200:  # noqa: PLR2004
@@ -128,6 +129,15 @@ class Attempt:
             request, self.provider.quirks, default_max_tokens=self.output_bound
         )
         return outgoing
+
+    def _addressed(self, outgoing: Outgoing) -> Outgoing:
+        """Add what the caller's own headers ask of the provider, and how far we have come."""
+        headers = self.inbound.passed_on if self.adapter is self.inbound.door else ()
+        if hops := self.inbound.controls.hops:
+            headers = (*headers, (HOP_HEADER, str(hops + 1)))
+        if not headers:
+            return outgoing
+        return replace(outgoing, headers=(*outgoing.headers, *headers))
 
     async def _admit(self, deadline: float) -> money.Hold:
         """Take the hold. Raises BudgetError, ModelNotPricedError or a RefusalError."""
@@ -207,7 +217,7 @@ class Attempt:
             if self.facts.complete or (self.call.stream and self.facts.content):
                 break
         else:
-            raise self._cut()
+            pieces.append(self._last())
         self.head, self.tail = b"".join(pieces), way.tail
 
     async def _read_whole(self, upstream: Upstream) -> None:
@@ -230,20 +240,29 @@ class Attempt:
             if self._complete():
                 break
         else:
-            raise self._cut()
+            yield self._last()
         self.tail = self._translation.tail
 
     def _feed(self, chunk: bytes) -> bytes:
         assert self._translation is not None  # noqa: S101 - set before the first chunk
         assert self._upstream is not None  # noqa: S101
+        frames, said = self._translation.frames, self.facts.output_bytes
         piece = self._translation.feed(chunk)
         if self.facts.error is not None:
             raise self.facts.error
-        if self.first_token is None and self.facts.content:
+        # Bytes alone are no progress: only complete events, and content above all (faults.md §3).
+        if self.facts.output_bytes > said:
             self._token_seen()
             self._upstream.content_seen()
-        elif piece or self.facts.content:
+        elif self._translation.frames > frames:
             self._upstream.progress()
+        return piece
+
+    def _last(self) -> bytes:
+        """Take what stands before the end of the stream; some leave out the last blank line."""
+        piece = self._feed(b"\n\n")
+        if not self._complete():
+            raise self._cut()
         return piece
 
     def _complete(self) -> bool:
@@ -281,13 +300,14 @@ class Attempt:
         self.error = error
         self.duration = self.runtime.clock() - self.started
         self._tell_board(error, left=left and not self.facts.complete)
-        if self._upstream is not None:
-            if error is None and self.facts.complete:
-                await self._upstream.close()
-            else:
-                self._upstream.abort()
+        good = error is None and self.facts.complete
+        if self._upstream is not None and not good:
+            self._upstream.abort()
+        # Before anything that waits: the ledger takes a settle even if we are cancelled now.
         if self.hold is not None:
             await self._settle(self.hold, error, left=left)
+        if self._upstream is not None and good:
+            await self._upstream.close()
 
     def _tell_board(self, error: GatewayError | None, *, left: bool) -> None:
         if self._verdict is not None and self._verdict.allowed:

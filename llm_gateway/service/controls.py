@@ -13,6 +13,7 @@ MAX_TAGS, MAX_TAG = 16, 512
 
 _ID = re.compile(r"[\x21-\x7e]{1,128}")
 _NONE = Controls()
+_FOR_PROVIDERS = (b"anthropic-version", b"anthropic-beta", b"openai-beta")
 _STRATEGIES = frozenset(get_args(StrategyName))
 
 
@@ -28,6 +29,15 @@ def parse_controls(headers: Mapping[bytes, bytes]) -> Controls:
         tags=_tags(headers),
         run=_identifier(headers, "x-mobius-run"),
         hops=_hops(headers),
+    )
+
+
+def passed_on(headers: Mapping[bytes, bytes]) -> tuple[tuple[str, str], ...]:
+    """Return the headers that a provider of the caller's own dialect understands."""
+    return tuple(
+        (name.decode(), headers[name].decode("latin-1"))
+        for name in _FOR_PROVIDERS
+        if name in headers
     )
 
 

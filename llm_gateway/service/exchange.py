@@ -150,7 +150,7 @@ class Exchange:
         except BaseException as error:
             if attempt.hold is not None:
                 self.attempts.append(attempt)
-            await _shielded(attempt.end(_fault(error), left=isinstance(error, CancelledError)))
+            await attempt.end(_fault(error), left=isinstance(error, CancelledError))
             raise
         self.attempts.append(attempt)
         return attempt
@@ -180,7 +180,7 @@ class Exchange:
         self.left_at = min(self.left_at, self.runtime.clock())
 
     async def _end(self, attempt: Attempt, error: GatewayError | None) -> None:
-        await _shielded(attempt.end(error, left=self.left))
+        await attempt.end(error, left=self.left)
 
     async def close(self) -> None:
         """Give back what is still held and write the record; the scope calls it, once."""
@@ -315,11 +315,6 @@ def _fault(error: BaseException) -> GatewayError | None:
     if isinstance(error, CancelledError):
         return None
     return ServerFaultError("Something went wrong on our side.")
-
-
-async def _shielded(ending: object) -> None:
-    """Await what must not stop half-way, also when we are cancelled."""
-    await asyncio.shield(asyncio.ensure_future(ending))  # type: ignore[call-overload]
 
 
 def _rate_error(decision: Decision) -> RateLimitError:

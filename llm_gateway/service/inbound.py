@@ -37,7 +37,8 @@ class Door(Protocol):
 class Inbound(Struct, frozen=True, kw_only=True):
     """One client request: who, what, how. `body` is raw bytes, or an object already parsed.
 
-    `started` is monotonic seconds; `door` is the adapter of the caller's dialect.
+    `started` is monotonic seconds; `door` is the adapter of the caller's dialect. `passed_on` are
+    headers meant for the provider, such as anthropic-beta: sent where it speaks the same dialect.
     """
 
     request_id: UUID
@@ -48,6 +49,7 @@ class Inbound(Struct, frozen=True, kw_only=True):
     body: bytes | dict[str, Any]
     started: float
     controls: Controls = Controls()
+    passed_on: tuple[tuple[str, str], ...] = ()
 
 
 class Answer(Struct, kw_only=True):
