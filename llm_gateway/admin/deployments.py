@@ -15,6 +15,7 @@ from typing_extensions import override
 from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from unfold.widgets import UnfoldAdminTextareaWidget
 
+from llm_gateway.admin.catalogued import add_catalogue_prices
 from llm_gateway.configuration.schema import RateLimits
 from llm_gateway.models import Model, Price
 from llm_gateway.providers.catalog import CAPABILITIES
@@ -187,6 +188,11 @@ class ModelAdmin(Switchable):
     )
 
     @override
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        super().save_related(request, form, formsets, change)
+        add_catalogue_prices(request, form.instance)
+
+    @override
     def get_queryset(self, request: HttpRequest) -> QuerySet[Model]:
         rows: QuerySet[Model] = super().get_queryset(request)
         return rows.prefetch_related("prices")
@@ -219,7 +225,10 @@ def current_price(prices: Sequence[Price]) -> Price | None:
 
 
 def _line(price: Price | None, name: str) -> str:
-    return "unpriced" if price is None else money(getattr(price, name))
+    # A version without lines is how prices are taken away.
+    if price is None or not any(getattr(price, line) is not None for line in (*LINES, "request")):
+        return "unpriced"
+    return money(getattr(price, name))
 
 
 @admin.register(Price)

@@ -85,9 +85,7 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     return context
 
 
-def _numbers(
-    seen: Overview, shape: Range, now: datetime, chosen: dict[str, str]
-) -> dict[str, Any]:
+def _numbers(seen: Overview, shape: Range, now: datetime, chosen: dict[str, str]) -> dict[str, Any]:
     log = _Log(shape, now, chosen)
     return {
         "tiles": _tiles(seen.totals, seen.before, log),
@@ -95,7 +93,7 @@ def _numbers(
         "lists": [
             _list("Models", seen.models, "model", log),
             _list("Tenants", seen.tenants, "tenant_name", log),
-            _list("Errors", seen.faults, "code", log),
+            _errors(seen.faults, seen.totals, log),
         ],
     }
 
@@ -302,13 +300,25 @@ def _list(title: str, shares: list[Share], column: str, log: _Log) -> dict[str, 
         [
             _link(share.name, log.where(**{column: share.name})),
             f"{share.requests:,}",
-            f"{share.errors:,}",
+            f"{share.errors / share.requests:.1%}",
             money(share.cost_nano),
         ]
         for share in shares
     ]
     headers = [title[:-1].lower(), "requests", "failed", "cost"]
     return {"title": title, "table": {"headers": headers, "rows": rows}}
+
+
+def _errors(shares: list[Share], totals: Totals, log: _Log) -> dict[str, Any]:
+    rows = [
+        [
+            _link(share.name, log.where(code=share.name)),
+            f"{share.requests:,}",
+            f"{share.requests / totals.requests:.1%}",
+        ]
+        for share in shares
+    ]
+    return {"title": "Errors", "table": {"headers": ["error", "requests", "of all"], "rows": rows}}
 
 
 def _link(text: str, href: str) -> SafeString:

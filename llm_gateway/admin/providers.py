@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin, messages
+from django.core.exceptions import ValidationError
 from django.db.models import Count, Exists, OuterRef, QuerySet
 from django.forms import ModelForm
 from django.http import HttpRequest
@@ -13,10 +14,14 @@ from django.utils.safestring import SafeString
 from msgspec import Struct
 from typing_extensions import override
 from unfold.contrib.filters.admin import AutocompleteSelectFilter
-from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldAdminSelectWidget
+from unfold.widgets import (
+    UnfoldAdminPasswordWidget,
+    UnfoldAdminSelectWidget,
+    UnfoldAdminTextInputWidget,
+)
 
 from llm_gateway import vault
-from llm_gateway.admin.discovery import DiscoveryActions
+from llm_gateway.admin.discovery import KeyActions, ProviderActions
 from llm_gateway.configuration import schema
 from llm_gateway.configuration.document import ConfigurationError, read
 from llm_gateway.models import Provider, ProviderKey
@@ -49,6 +54,13 @@ class ProviderForm(ModelForm[Provider]):
         widget=UnfoldAdminSelectWidget(),
         help_text="Sets protocol, address and what is known of its models.",
     )
+    base_url = forms.CharField(
+        label="Base URL",
+        required=False,
+        max_length=500,
+        widget=UnfoldAdminTextInputWidget(),
+        help_text="Empty: the catalogue's. Another host, scheme or port wipes the keys.",
+    )
     timeouts = RecordField(
         {name: number() for name in schema.Timeouts.__struct_fields__},
         check=fits(schema.Timeouts),
@@ -78,6 +90,14 @@ class ProviderForm(ModelForm[Provider]):
         help_text="Defaults: opens after 5 failures, for 5 s, doubling up to 60 s.",
     )
 
+    def clean_options(self) -> dict[str, Any]:
+        options: dict[str, Any] = self.cleaned_data["options"]
+        try:
+            read(schema.Mock, options)
+        except ConfigurationError as error:
+            raise ValidationError(str(error)) from None
+        return options
+
 
 class SecretForm(ModelForm[ProviderKey]):
     """A key whose secret can be written and not read."""
@@ -103,7 +123,7 @@ def keep_secret(key: ProviderKey, form: Any) -> None:
 class KeyColumns:
     """What may be seen of a secret."""
 
-    @column("secret", labels=SEALED)
+    @column("kept as", labels=SEALED)
     def sealed_as(self, key: ProviderKey) -> str:
         if not key.fingerprint:
             return "no secret"
@@ -123,18 +143,25 @@ class KeyInline(KeyColumns, Inline):
 
 
 @admin.register(Provider)
-class ProviderAdmin(DiscoveryActions, Switchable):
+class ProviderAdmin(ProviderActions, Switchable):
     """Who answers, at which address, with which keys."""
 
     form = ProviderForm
-    list_display = ("name", "kind_title", "address_shown", "keys_state", "models_count", "state",
-                    "owner", "from_file")
+    list_display = (
+        "name",
+        "kind_title",
+        "address_shown",
+        "keys_state",
+        "models_count",
+        "state",
+        "owner",
+        "from_file",
+    )
     list_filter = ("kind", "enabled", "managed_by_file", ("tenant", AutocompleteSelectFilter))
     list_select_related = ("tenant",)
     search_fields = ("name", "kind", "base_url", "tenant__name")
     autocomplete_fields = ("tenant",)
     inlines: ClassVar[list[Any]] = [KeyInline]
-    #actions_detail = ("test_provider", "discover_models")
     fieldsets: ClassVar[tuple[Any, ...]] = (
         (None, {"fields": ("name", "kind", "base_url", "allow_private_network", "enabled")}),
         ("Limits", {"fields": ("max_concurrent_requests", "timeouts")}),
@@ -194,18 +221,25 @@ class ProviderAdmin(DiscoveryActions, Switchable):
 
 
 @admin.register(ProviderKey)
-class ProviderKeyAdmin(KeyColumns, DiscoveryActions, Switchable):
+class ProviderKeyAdmin(KeyColumns, KeyActions, Switchable):
     """Keys of providers: sealed, weighted, tested."""
 
     form = SecretForm
-    list_display = ("name", "provider", "sealed_as", "print_", "bound_to", "weight", "state",
-                    "from_file")
+    list_display = (
+        "name",
+        "provider",
+        "sealed_as",
+        "print_",
+        "bound_to",
+        "weight",
+        "state",
+        "from_file",
+    )
     list_filter = (("provider", AutocompleteSelectFilter), "enabled", "managed_by_file")
     list_select_related = ("provider", "provider__tenant")
     search_fields = ("name", "fingerprint", "last_four", "provider__name")
     autocomplete_fields = ("provider",)
-    actions = ("switch_on", "switch_off")
-    #actions_detail = ("test_key",)
+    actions = ("switch_on", "switch_off", "test_keys")
     fields = ("provider", "name", "secret", "sealed_as", "print_", "bound_to", "weight", "enabled")
     readonly_fields = ("sealed_as", "print_", "bound_to")
 

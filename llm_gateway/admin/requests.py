@@ -80,6 +80,7 @@ class RequestLogAdmin(ReadOnlyAdmin):
         "tries",
     )
     list_display_links = ("when",)
+    ordering = ("-created_at",)
     list_filter = (
         ("created_at", RangeDateTimeFilter),
         TenantFilter,
@@ -122,7 +123,7 @@ class RequestLogAdmin(ReadOnlyAdmin):
 
     # --- list -------------------------------------------------------------------------------
 
-    @column("when", order="id")
+    @column("when", order="created_at")
     def when(self, log: RequestLog) -> str:
         return ago(log.created_at)
 

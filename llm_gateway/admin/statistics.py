@@ -19,6 +19,7 @@ from llm_gateway.models import RequestLog
 
 STEP = 1.05
 _TOP = 8
+_SUMS = ("requests", "errors", "cost_nano", "input_tokens", "output_tokens")
 
 
 class Range(Struct, frozen=True, kw_only=True):
@@ -85,26 +86,39 @@ class Totals(Struct, kw_only=True):
     cost_nano: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
-    latency: dict[int, int] = {}
+    latency: dict[int, int] = {}  # histogram: step → requests
     first_token: dict[int, int] = {}
 
     def add(self, row: Mapping[str, Any]) -> None:
-        for name in ("requests", "errors", "cost_nano", "input_tokens", "output_tokens"):
-            setattr(self, name, getattr(self, name) + (row[name] or 0))
-        self.latency[row["bin"]] = self.latency.get(row["bin"], 0) + row["requests"]
+        """Add a group of requests whose latency is of the same step."""
+        for name in _SUMS:
+            setattr(self, name, getattr(self, name) + row[name])
+        _count(self.latency, row["bin"], row["requests"])
+
+    def merge(self, other: "Totals") -> None:
+        for name in _SUMS:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for step, count in other.latency.items():
+            _count(self.latency, step, count)
+        for step, count in other.first_token.items():
+            _count(self.first_token, step, count)
 
     @property
     def error_share(self) -> float:
         return self.errors / self.requests if self.requests else 0.0
 
 
-class Share(Struct, frozen=True, kw_only=True):
+class Share(Struct, kw_only=True):
     """What one tenant, model or error has of a window."""
 
     name: str
-    requests: int
-    errors: int
-    cost_nano: int
+    requests: int = 0
+    errors: int = 0
+    cost_nano: int = 0
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        for name in ("requests", "errors", "cost_nano"):
+            setattr(self, name, getattr(self, name) + row[name])
 
 
 class Overview(Struct, frozen=True, kw_only=True):
@@ -136,20 +150,20 @@ class _Epoch(Func):
         return super().as_sql(compiler, connection, template=template, **context)
 
 
-def overview(
-    shape: Range, now: datetime, *, tenant: str = "", model: str = ""
-) -> Overview:
+def overview(shape: Range, now: datetime, *, tenant: str = "", model: str = "") -> Overview:
     """Sum up the last `shape.span` and the one before it."""
     window = window_of(shape, now)
     chosen = _chosen(tenant, model)
     rows = chosen.filter(created_at__gte=window.start, created_at__lt=window.end)
+    buckets = _buckets(rows, shape, window)
+    shares = _shares(rows)
     return Overview(
-        totals=_merged(buckets := _buckets(rows, shape, window)),
+        totals=_merged(buckets),
         before=_before(chosen, window.before),
         buckets=buckets,
-        tenants=_shares(rows, "tenant_name"),
-        models=_shares(rows.exclude(model=""), "model"),
-        faults=_shares(rows.exclude(code=""), "code"),
+        tenants=shares["tenant_name"],
+        models=shares["model"],
+        faults=shares["code"],
     )
 
 
@@ -169,6 +183,10 @@ def percentile(histogram: Mapping[int, int], share: float) -> float | None:
         if seen >= wanted > 0:
             return float(STEP ** (step + 0.5))
     return None
+
+
+def _count(histogram: dict[int, int], step: int, more: int) -> None:
+    histogram[step] = histogram.get(step, 0) + more
 
 
 def _chosen(tenant: str, model: str) -> QuerySet[RequestLog]:
@@ -211,12 +229,7 @@ def _buckets(
 def _merged(buckets: Iterable[tuple[datetime, Totals]]) -> Totals:
     total = Totals()
     for _, bucket in buckets:
-        for name in ("requests", "errors", "cost_nano", "input_tokens", "output_tokens"):
-            setattr(total, name, getattr(total, name) + getattr(bucket, name))
-        for name in ("latency", "first_token"):
-            for step, count in getattr(bucket, name).items():
-                merged = getattr(total, name)
-                merged[step] = merged.get(step, 0) + count
+        total.merge(bucket)
     return total
 
 
@@ -230,10 +243,19 @@ def _before(chosen: QuerySet[RequestLog], window: Window) -> Totals:
     return total
 
 
-def _shares(rows: QuerySet[RequestLog], field: str) -> list[Share]:
-    found = rows.values(name=F(field)).annotate(
+def _shares(rows: QuerySet[RequestLog]) -> dict[str, list[Share]]:
+    """Return the largest of each kind, from one pass over the log for all of them."""
+    kinds = ("tenant_name", "model", "code")
+    found: dict[str, dict[str, Share]] = {kind: {} for kind in kinds}
+    for row in rows.values(*kinds).annotate(
         requests=Count("pk"),
         errors=Count("pk", filter=Q(outcome="failed")),
         cost_nano=Sum("cost_nano"),
-    )
-    return [Share(**row) for row in found.order_by("-requests", "name")[:_TOP]]
+    ):
+        for kind in kinds:
+            if name := row[kind]:
+                found[kind].setdefault(name, Share(name=name)).add(row)
+    return {
+        kind: sorted(shares.values(), key=lambda share: (-share.requests, share.name))[:_TOP]
+        for kind, shares in found.items()
+    }

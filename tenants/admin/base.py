@@ -86,6 +86,12 @@ class ConsoleAdmin(ModelAdmin):  # type: ignore[misc] # the theme is not typed
             self.delete_model(request, obj)
 
     @override
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """Let rows that cannot be deleted by themselves go with what they belong to."""
+        tree, counts, _, protected = super().get_deleted_objects(objs, request)
+        return tree, counts, set(), protected
+
+    @override
     def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> Any:
         """Show the audit log of this object: there is one history, whoever made it."""
         opts = self.model._meta
@@ -126,9 +132,7 @@ class ConsoleAdmin(ModelAdmin):  # type: ignore[misc] # the theme is not typed
 
     def back_to_list(self) -> HttpResponseRedirect:
         opts = self.model._meta
-        return HttpResponseRedirect(
-            reverse(f"admin:{opts.app_label}_{opts.model_name}_changelist")
-        )
+        return HttpResponseRedirect(reverse(f"admin:{opts.app_label}_{opts.model_name}_changelist"))
 
     def back_to(self, obj: Any) -> HttpResponseRedirect:
         return HttpResponseRedirect(self.page_of(obj))
@@ -158,6 +162,7 @@ class Inline(ThemedTabularInline):  # type: ignore[misc] # the theme is not type
     """Rows edited on the page of what they belong to."""
 
     extra = 0
+    hide_title = True
     tab = True
     show_change_link = True
 

@@ -100,7 +100,7 @@ class ChoicesField(forms.MultipleChoiceField):
 class RecordWidget(forms.MultiWidget):
     """Inputs side by side, each under its name."""
 
-    template_name = "admin/console/record.html"
+    template_name = "tenants/record.html"
 
     def __init__(self, fields: Mapping[str, forms.Field]) -> None:
         self._names = list(fields)
@@ -220,4 +220,3 @@ def choice(*names: str) -> forms.ChoiceField:
 
 def tags() -> TagsField:
     return TagsField(required=False, widget=TagsInput({"placeholder": "team=research, env=dev"}))
-

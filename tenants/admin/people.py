@@ -33,7 +33,9 @@ class UserAdmin(ConsoleAdmin, DjangoUserAdmin):  # type: ignore[type-arg] # gene
     filter_horizontal: ClassVar[tuple[str, ...]] = ()
 
     @override
-    def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:  # noqa: A002 - Django's name
+    def user_change_password(
+        self, request: HttpRequest, id: str, form_url: str = ""
+    ) -> HttpResponse:  # noqa: A002 - Django's name
         response = super().user_change_password(request, id, form_url)
         if response.status_code == HTTPStatus.FOUND:
             record(request, "password", self.get_object(request, unquote(id)))

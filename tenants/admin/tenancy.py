@@ -59,7 +59,15 @@ class TenantAdmin(Switchable):
 
     form = TenantForm
     switch = "active"
-    list_display = ("name", "state", "projects_count", "keys_count", "requests", "made", "from_file")
+    list_display = (
+        "name",
+        "state",
+        "projects_count",
+        "keys_count",
+        "requests",
+        "made",
+        "from_file",
+    )
     list_filter = ("active", "managed_by_file")
     search_fields = ("name",)
     inlines: ClassVar[list[Any]] = [ProjectInline, MemberInline]
@@ -95,7 +103,9 @@ class TenantAdmin(Switchable):
 
     @column("traffic")
     def requests(self, tenant: Tenant) -> SafeString:
-        return format_html('<a class="text-link" href="/admin/?tenant={}">overview</a>', tenant.name)
+        return format_html(
+            '<a class="text-link" href="/admin/?tenant={}">overview</a>', tenant.name
+        )
 
     @column("created", order="created_at")
     def made(self, tenant: Tenant) -> str:
