@@ -51,6 +51,8 @@ def configure(options: Mapping[str, str]) -> None:
         "openai",
         "anthropic",
         "django.db.backends",
+        "uvicorn",
+        "websockets",
     ):
         logging.getLogger(chatty).setLevel(max(logging.INFO, root.level))
 

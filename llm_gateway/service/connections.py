@@ -12,7 +12,12 @@ from functools import cache
 
 from msgspec import Struct
 
-from llm_gateway.errors import GatewayError, InvalidApiKeyError, PermissionDeniedError
+from llm_gateway.errors import (
+    GatewayError,
+    InvalidApiKeyError,
+    PermissionDeniedError,
+    RateLimitError,
+)
 from llm_gateway.service.credentials import authenticate
 from llm_gateway.service.runtime import Runtime
 from tenants.types import Caller
@@ -74,7 +79,7 @@ class Connections:
     async def _holds(self, connection: Connection) -> bool:
         try:
             await authenticate(self._runtime, {}, connection.carrier)
-        except InvalidApiKeyError:
+        except (InvalidApiKeyError, RateLimitError):  # too many wrong ones is wrong as well
             return False
         except GatewayError as error:
             log.warning("Connections of a key stay: %s", error.message)
