@@ -9,12 +9,13 @@ from django.http import HttpRequest
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from typing_extensions import override
-from unfold.contrib.filters.admin import DropdownFilter, FieldTextFilter, RangeDateTimeFilter
+from unfold.contrib.filters.admin import DropdownFilter, FieldTextFilter
 from unfold.paginator import InfinitePaginator
 
 from llm_gateway.models import Model, Provider, RequestLog
 from tenants.admin.base import ReadOnlyAdmin
 from tenants.admin.columns import ago, column, duration, fact, facts_table, money
+from tenants.admin.filters import MomentFilter
 from tenants.models import Tenant
 
 OUTCOMES = {"ok": "success", "failed": "danger", "refused": "warning", "cancelled": "info"}
@@ -82,7 +83,7 @@ class RequestLogAdmin(ReadOnlyAdmin):
     list_display_links = ("when",)
     ordering = ("-created_at",)
     list_filter = (
-        ("created_at", RangeDateTimeFilter),
+        ("created_at", MomentFilter),
         TenantFilter,
         ModelFilter,
         ProviderFilter,

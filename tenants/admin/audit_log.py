@@ -6,10 +6,11 @@ from typing import Any
 from django.contrib import admin
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
-from unfold.contrib.filters.admin import AllValuesCheckboxFilter, RangeDateTimeFilter
+from unfold.contrib.filters.admin import AllValuesCheckboxFilter
 
 from tenants.admin.base import ReadOnlyAdmin
 from tenants.admin.columns import ago, column
+from tenants.admin.filters import MomentFilter
 from tenants.models import AuditEvent
 
 ACTIONS = {
@@ -27,7 +28,7 @@ class AuditEventAdmin(ReadOnlyAdmin):
 
     list_display = ("when", "actor", "did", "object_type", "object_name", "tenant_name", "changed")
     list_filter = (
-        ("created_at", RangeDateTimeFilter),
+        ("created_at", MomentFilter),
         ("action", AllValuesCheckboxFilter),
         ("object_type", AllValuesCheckboxFilter),
     )

@@ -8,11 +8,12 @@ from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from typing_extensions import override
-from unfold.contrib.filters.admin import ChoicesDropdownFilter, RangeDateTimeFilter
+from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.paginator import InfinitePaginator
 
 from tenants.admin.base import ReadOnlyAdmin
 from tenants.admin.columns import ago, column, facts_table, money
+from tenants.admin.filters import MomentFilter
 from tenants.models import Budget, Tenant
 from tenants.money.models import Bucket, Entry, Hold
 
@@ -44,7 +45,7 @@ class BucketAdmin(LedgerAdmin):
     """Budgets in their periods: how full they are."""
 
     list_display = ("budget", "whose", "subject", "meter", "used", "held", "limit", "began", "ends")
-    list_filter = (("starts_at", RangeDateTimeFilter),)
+    list_filter = (("starts_at", MomentFilter),)
     search_fields = ("subject",)
     ordering = ("-starts_at", "-id")
     fields = ("budget", "whose", "subject", "meter", "used", "held", "limit", "began", "ends")
@@ -160,7 +161,7 @@ class EntryAdmin(SpentAdmin):
 
     list_display = ("when", "whose", "model", "kind", "ended", "amount", "request_link")
     list_filter = (
-        ("created_at", RangeDateTimeFilter),
+        ("created_at", MomentFilter),
         ("kind", ChoicesDropdownFilter),
     )
     search_fields = ("=request_id", "=model", "=end_user")

@@ -1,0 +1,507 @@
+"""Walk through the console as its operator would, over a real database."""
+
+import html
+import re
+from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.contrib import admin
+from django.contrib.auth.models import User
+from django.db import connection
+from django.test import Client
+from django.utils import timezone
+
+from llm_gateway import vault
+from llm_gateway.admin.statistics import RANGES, overview, percentile
+from llm_gateway.models import Model, Price, Provider, ProviderKey, RequestLog, Route, RouteTarget
+from tenants.keys import key_digest
+from tenants.models import ApiKey, AuditEvent, Budget, Member, Project, RateLimit, Tenant
+from tenants.money.models import Bucket, Entry, Hold
+from tests.upstream.client import Upstream
+
+pytestmark = pytest.mark.django_db
+
+XSS = "<img src=x onerror=alert(1)>"
+SECRET = "CANARY-provider-key-0123456789abcdef"
+NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+WRITTEN_BY_THE_GATEWAY = (RequestLog, AuditEvent, Bucket, Hold, Entry)
+
+
+@pytest.fixture
+def console(client: Client) -> Client:
+    operator = User.objects.create_superuser("operator", password="not-used")
+    client.force_login(operator)
+    return client
+
+
+@pytest.fixture
+def tenant() -> Tenant:
+    return Tenant.objects.create(name="acme")
+
+
+@pytest.fixture
+def provider() -> Provider:
+    return Provider.objects.create(name="openai", kind="openai")
+
+
+def log(**values: Any) -> RequestLog:
+    given = {
+        "id": uuid4(),
+        "created_at": timezone.now(),
+        "tenant_name": "acme",
+        "endpoint": "/v1/chat/completions",
+        "dialect": "openai",
+        "requested_model": "gpt",
+        "model": "gpt",
+        "provider": "openai",
+        "stream": False,
+        "status": 200,
+        "outcome": "ok",
+    }
+    return RequestLog.objects.create(**(given | values))
+
+
+def everything(tenant: Tenant, provider: Provider) -> None:
+    """Make a row of every kind, with a name that would be markup if it were not text."""
+    project = Project.all_tenants_unsafe.create(tenant=tenant, name="search")
+    key = ApiKey.all_tenants_unsafe.create(
+        tenant=tenant, project=project, name="dev", digest="d" * 64, prefix="mob_abcd"
+    )
+    Member.all_tenants_unsafe.create(tenant=tenant, email="owner@acme.test", role="owner")
+    budget = Budget.all_tenants_unsafe.create(tenant=tenant, name=XSS, limit_nano=10**9)
+    RateLimit.all_tenants_unsafe.create(tenant=tenant, api_key=key, requests_per_minute=5)
+    vault.put(ProviderKey(provider=provider), SECRET)
+    model = Model.objects.create(provider=provider, name="gpt")
+    tiers = [{"above_input_tokens": 1000, "input": 2 * 10**9}]
+    Price.objects.create(model=model, valid_from="2025-01-01", input=10**9, tiers=tiers)
+    route = Route.objects.create(name="smart", when={"tags": {"team": XSS}})
+    RouteTarget.objects.create(route=route, model="gpt")
+    Bucket.all_tenants_unsafe.create(
+        tenant=tenant, budget_id=budget.pk, period_key="day", starts_at=NOW, used_nano=10**8
+    )
+    attempts = [{"provider": XSS, "model": "gpt", "status": 529, "duration_ms": 12.5}]
+    log(
+        tenant=tenant,
+        api_key=key,
+        end_user=XSS,
+        error=XSS,
+        lines=[{"unit": "input_token", "units": 10, "amount_nano": 2500}],
+        decision={"attempts": attempts, "limits": [{"limit": "requests", "used": 3}]},
+    )
+    AuditEvent.objects.create(actor=XSS, action="updated", changes={"name": [XSS, "plain"]})
+
+
+def addresses() -> list[str]:
+    """Return every page of every model, with a search that is all wildcards and quotes."""
+    found = []
+    for model in admin.site._registry:
+        base = f"/admin/{model._meta.app_label}/{model._meta.model_name}/"
+        found += [base, f"{base}?q=%25_%27%22%3Cx%3E"]
+        row = model._base_manager.first()
+        if model not in WRITTEN_BY_THE_GATEWAY:
+            found.append(f"{base}add/")
+        if row is not None:
+            found += [f"{base}{row.pk}/change/", f"{base}{row.pk}/history/"]
+    return found
+
+
+def test_every_page_answers_and_shows_names_as_text(
+    console: Client, tenant: Tenant, provider: Provider
+) -> None:
+    everything(tenant, provider)
+    for address in ["/admin/", "/", *addresses()]:
+        answer = console.get(address, follow=True)
+        assert answer.status_code == HTTPStatus.OK, address
+        page = answer.content.decode()
+        assert "<img src=x" not in page, address
+        assert SECRET not in page, address
+
+
+def test_every_model_but_the_plumbing_has_its_page() -> None:
+    shown = {model.__name__ for model in admin.site._registry}
+    assert shown >= {
+        *("Provider", "ProviderKey", "Model", "Price", "Route", "GatewaySettings", "RequestLog"),
+        *("Tenant", "Project", "Member", "ApiKey", "Budget", "RateLimit", "AuditEvent"),
+        *("Bucket", "Hold", "Entry", "User", "Group"),
+    }
+
+
+def test_nobody_but_an_operator_sees_the_console(client: Client) -> None:
+    client.force_login(User.objects.create_user("clerk", is_staff=True))
+    for address in ["/admin/", *addresses()]:
+        assert client.get(address).status_code == HTTPStatus.FOUND, address
+
+
+def test_what_the_gateway_wrote_cannot_be_touched(
+    console: Client, tenant: Tenant, provider: Provider
+) -> None:
+    everything(tenant, provider)
+    for model in WRITTEN_BY_THE_GATEWAY:
+        base = f"/admin/{model._meta.app_label}/{model._meta.model_name}/"
+        row = model._base_manager.first()
+        assert console.get(f"{base}add/").status_code == HTTPStatus.FORBIDDEN
+        if row is not None:
+            for verb in ("change", "delete"):
+                answer = console.post(f"{base}{row.pk}/{verb}/", {"post": "yes"})
+                assert answer.status_code == HTTPStatus.FORBIDDEN
+
+
+# --- secrets -----------------------------------------------------------------------------------
+
+
+def provider_form(provider: Provider, **values: str) -> dict[str, str]:
+    return {
+        "name": provider.name,
+        "kind": provider.kind,
+        "base_url": provider.base_url,
+        "enabled": "on",
+        "max_concurrent_requests": "100",
+        "options": "{}",
+        "keys-TOTAL_FORMS": "0",
+        "keys-INITIAL_FORMS": "0",
+        **values,
+    }
+
+
+def change_page(row: Any) -> str:
+    return f"/admin/{row._meta.app_label}/{row._meta.model_name}/{row.pk}/change/"
+
+
+def test_a_provider_key_goes_in_and_never_comes_out(console: Client, provider: Provider) -> None:
+    new = {"keys-TOTAL_FORMS": "1", "keys-0-name": "main", "keys-0-weight": "1"}
+    form = provider_form(provider, **new, **{"keys-0-secret": SECRET, "keys-0-enabled": "on"})
+    assert console.post(change_page(provider), form).status_code == HTTPStatus.FOUND
+    key = provider.keys.get()
+    assert vault.reveal(key) == SECRET
+    page = console.get(change_page(key)).content.decode()
+    assert SECRET not in page
+    assert f"…{SECRET[-4:]}" in page
+    assert key.fingerprint in page
+
+    kept = {"name": "main", "weight": "2", "enabled": "on", "secret": ""}
+    assert console.post(change_page(key), kept).status_code == HTTPStatus.FOUND
+    key.refresh_from_db()
+    assert (vault.reveal(key), key.weight) == (SECRET, 2)
+    assert SECRET not in str(list(AuditEvent.objects.values()))
+
+
+def test_a_new_address_wipes_the_secret_and_says_so(console: Client, provider: Provider) -> None:
+    vault.put(ProviderKey(provider=provider), SECRET)
+    form = provider_form(provider, base_url="https://other.example.com/v1")
+    page = console.post(change_page(provider), form, follow=True).content.decode()
+    assert "secrets were wiped" in page
+    assert provider.keys.get().sealed is None
+
+
+def test_an_address_inside_is_refused(console: Client, provider: Provider) -> None:
+    form = provider_form(provider, base_url="http://169.254.169.254/v1")
+    assert console.post(change_page(provider), form).status_code == HTTPStatus.OK
+    provider.refresh_from_db()
+    assert provider.base_url == ""
+
+
+def issue(console: Client, tenant: Tenant, **values: str) -> Any:
+    form = {"tenant": str(tenant.pk), "name": "dev", "scopes": "inference", **values}
+    return console.post("/admin/tenants/apikey/add/", form)
+
+
+def test_an_api_key_is_shown_once_with_requests_to_paste(
+    console: Client, tenant: Tenant, provider: Provider
+) -> None:
+    Model.objects.create(provider=provider, name="gpt-4o")
+    answer = issue(console, tenant)
+    page = html.unescape(answer.content.decode())
+    secret = re.search(r"mob_[\w-]{43}", page)[0]  # type: ignore[index] # it is there
+    key = ApiKey.all_tenants_unsafe.get()
+    assert key.digest == key_digest(secret)
+    assert "api_key=" in page
+    assert '"model": "gpt-4o"' in page
+    assert answer["Cache-Control"] == "private, no-store"
+
+    rest = [console.get(address, follow=True) for address in ("/admin/", *addresses())]
+    assert all(secret not in later.content.decode() for later in rest)
+    assert secret not in str(dict(console.session.items()))
+    assert secret not in str(list(AuditEvent.objects.values()))
+
+
+def test_rotating_and_revoking_ask_first_and_are_written_down(
+    console: Client, tenant: Tenant
+) -> None:
+    issue(console, tenant)
+    key = ApiKey.all_tenants_unsafe.get()
+    first = key.digest
+    assert (
+        "Make a new secret"
+        in console.get(f"/admin/tenants/apikey/{key.pk}/rotate/").content.decode()
+    )
+    key.refresh_from_db()
+    assert key.digest == first
+    console.post(f"/admin/tenants/apikey/{key.pk}/rotate/")
+    key.refresh_from_db()
+    assert key.digest != first
+
+    console.get(f"/admin/tenants/apikey/{key.pk}/revoke/")
+    key.refresh_from_db()
+    assert key.revoked_at is None
+    console.post(f"/admin/tenants/apikey/{key.pk}/revoke/")
+    key.refresh_from_db()
+    assert key.revoked_at is not None
+    done = AuditEvent.objects.filter(object_type="apikey").values_list("action", flat=True)
+    assert set(done) == {"created", "rotated", "revoked"}
+
+
+def test_a_key_cannot_be_made_for_the_project_of_another_tenant(
+    console: Client, tenant: Tenant
+) -> None:
+    other = Tenant.objects.create(name="globex")
+    foreign = Project.all_tenants_unsafe.create(tenant=other, name="ml")
+    page = issue(console, tenant, project=str(foreign.pk)).content.decode()
+    assert "belongs to another tenant" in page
+    assert not ApiKey.all_tenants_unsafe.exists()
+
+
+# --- changes -----------------------------------------------------------------------------------
+
+
+def test_a_change_is_audited_with_before_and_after(console: Client, tenant: Tenant) -> None:
+    budget = Budget.all_tenants_unsafe.create(tenant=tenant, name="monthly", limit_nano=10**9)
+    form = {
+        "name": "monthly",
+        "tenant": str(tenant.pk),
+        "limit_nano": "2.50",
+        "period": "month",
+        "mode": "strict",
+        "thresholds": "0.5, 0.8",
+        "raise_nano": "0",
+    }
+    assert console.post(change_page(budget), form).status_code == HTTPStatus.FOUND
+    budget.refresh_from_db()
+    assert (budget.limit_nano, budget.thresholds, budget.hard) == (2_500_000_000, [0.5, 0.8], False)
+    event = AuditEvent.objects.get()
+    assert (event.actor, event.action, event.tenant_name) == ("operator", "updated", "acme")
+    assert event.changes["limit_nano"] == ["1.00", "2.50"]
+
+
+def test_a_deletion_is_audited(console: Client, tenant: Tenant) -> None:
+    console.post(f"/admin/tenants/tenant/{tenant.pk}/delete/", {"post": "yes"})
+    assert not Tenant.objects.exists()
+    assert AuditEvent.objects.get().action == "removed"
+
+
+@pytest.mark.parametrize(
+    ("field", "inputs", "kept"),
+    [
+        (
+            "timeouts",
+            {"timeouts_connect": "0.5", "timeouts_total": "90"},
+            {"connect": 0.5, "total": 90},
+        ),
+        (
+            "retry",
+            {"retry_strategy": "linear", "retry_initial_delay": "0"},
+            {"strategy": "linear", "initial_delay": 0},
+        ),
+        ("circuit_breaker", {"circuit_breaker_adaptive": "on"}, {"adaptive": True}),
+    ],
+)
+def test_a_record_reopens_as_it_was_saved(
+    console: Client, provider: Provider, field: str, inputs: dict[str, str], kept: dict[str, Any]
+) -> None:
+    form = provider_form(provider, **inputs)
+    assert console.post(change_page(provider), form).status_code == HTTPStatus.FOUND
+    provider.refresh_from_db()
+    assert getattr(provider, field) == kept
+    opened = console.get(change_page(provider)).context["adminform"].form
+    assert opened[field].field.widget.decompress(opened[field].value()).count(None) == len(
+        opened[field].field.fields
+    ) - len(kept)
+
+
+def test_what_a_file_would_refuse_the_form_refuses(console: Client, provider: Provider) -> None:
+    form = provider_form(provider, timeouts_connect="0")
+    answer = console.post(change_page(provider), form)
+    assert answer.status_code == HTTPStatus.OK
+    provider.refresh_from_db()
+    assert provider.timeouts == {}
+
+
+def test_an_object_from_a_file_warns(console: Client, tenant: Tenant) -> None:
+    assert "configuration file" not in console.get(change_page(tenant)).content.decode()
+    Tenant.objects.update(managed_by_file=True)
+    assert "overwritten by the next" in console.get(change_page(tenant)).content.decode()
+
+
+# --- models ------------------------------------------------------------------------------------
+
+
+def model_form(provider: Provider, name: str) -> dict[str, str]:
+    empty = {
+        f"{prefix}-{part}": "0"
+        for prefix in ("prices", "prices-2")
+        for part in ("TOTAL_FORMS", "INITIAL_FORMS")
+    }
+    return {"provider": str(provider.pk), "name": name, "weight": "1", "enabled": "on", **empty}
+
+
+def test_a_model_saved_without_prices_gets_the_catalogues(
+    console: Client, provider: Provider
+) -> None:
+    console.post("/admin/llm_gateway/model/add/", model_form(provider, "gpt-4o"))
+    assert Model.objects.get().prices.exists()
+    assert "$2.50" in console.get("/admin/llm_gateway/model/").content.decode()
+
+
+def test_a_model_that_no_catalogue_knows_is_shown_unpriced(
+    console: Client, provider: Provider
+) -> None:
+    form = model_form(provider, "nobody-knows-this")
+    page = console.post("/admin/llm_gateway/model/add/", form, follow=True).content.decode()
+    assert "unpriced" in page
+    assert not Price.objects.exists()
+
+
+def test_a_new_price_is_a_new_version(console: Client, provider: Provider) -> None:
+    model = Model.objects.create(provider=provider, name="own")
+    row = {
+        "prices-2-TOTAL_FORMS": "1",
+        "prices-2-0-valid_from": "2026-01-01",
+        "prices-2-0-input": "1.25",
+        "prices-2-0-tiers": "above 200000: input=2.50 output=15.00",
+    }
+    answer = console.post(change_page(model), model_form(provider, "own") | row)
+    assert answer.status_code == HTTPStatus.FOUND
+    price = model.prices.get()
+    assert price.input == 1_250_000_000
+    assert price.tiers == [
+        {"above_input_tokens": 200000, "input": 2_500_000_000, "output": 15_000_000_000}
+    ]
+    assert (
+        "above 200000: input=2.50 output=15.00" in console.get(change_page(price)).content.decode()
+    )
+
+
+def test_the_mock_provider_offers_its_models(console: Client) -> None:
+    mock = Provider.objects.create(name="demo", kind="mock")
+    page = f"/admin/llm_gateway/provider/{mock.pk}/discover_models/"
+    assert 'value="mock"' in console.get(page).content.decode()
+    console.post(page, {"model": ["mock", "never-listed"]})
+    assert list(mock.models.values_list("name", flat=True)) == ["mock"]
+
+
+def test_a_server_is_asked_through_the_sdk(console: Client, upstream: Upstream) -> None:
+    server = Provider.objects.create(
+        name="local",
+        kind="openai_compatible",
+        base_url=f"{upstream.base_url}/v1",
+        allow_private_network=True,
+    )
+    page = f"/admin/llm_gateway/provider/{server.pk}/test_provider/"
+    console.get(page)
+    assert upstream.seen().calls == []
+    told = console.post(page, follow=True).content.decode()
+    assert "local works" in told
+
+
+# --- overview ----------------------------------------------------------------------------------
+
+
+def test_the_overview_sums_up_the_log_and_the_period_before() -> None:
+    for minutes, cost in ((1, 100), (30, 200), (55, 300), (90, 5000)):
+        log(
+            created_at=NOW - timedelta(minutes=minutes),
+            cost_nano=cost,
+            duration_ms=10.0 * minutes,
+            input_tokens=7,
+        )
+    log(created_at=NOW, outcome="failed", code="upstream_error", duration_ms=1000, model="other")
+    log(created_at=NOW, outcome="refused", code="insufficient_quota", model="", duration_ms=0)
+    seen = overview(RANGES["1h"], NOW)
+    assert (seen.totals.requests, seen.totals.errors, seen.totals.cost_nano) == (5, 1, 600)
+    assert (seen.before.requests, seen.before.cost_nano) == (1, 5000)
+    assert sum(total.requests for _, total in seen.buckets) == 5
+    assert len(seen.buckets) == 30
+    assert [(one.name, one.requests) for one in seen.models] == [("gpt", 3), ("other", 1)]
+    assert {one.name for one in seen.faults} == {"upstream_error", "insufficient_quota"}
+    assert overview(RANGES["1h"], NOW, model="other").totals.requests == 1
+    assert overview(RANGES["1h"], NOW, tenant="nobody").totals.requests == 0
+
+
+@pytest.mark.parametrize("share", [0.5, 0.95, 1.0])
+def test_percentiles_are_within_five_per_cent(share: float) -> None:
+    for value in range(1, 101):
+        log(created_at=NOW - timedelta(minutes=5), duration_ms=value * 20, first_token_ms=value)
+    totals = overview(RANGES["1h"], NOW).totals
+    for histogram, exact in ((totals.latency, share * 2000), (totals.first_token, share * 100)):
+        assert percentile(histogram, share) == pytest.approx(exact, rel=0.05)
+
+
+def test_nothing_has_no_percentile() -> None:
+    assert percentile({}, 0.5) is None
+
+
+def test_an_empty_overview_says_what_to_do(console: Client) -> None:
+    page = html.unescape(console.get("/admin/").content.decode())
+    assert "No request yet" in page
+    assert "curl http://testserver/v1/chat/completions" in page
+
+
+@pytest.mark.parametrize("chosen", ["1h", "24h", "7d", "30d", "nonsense"])
+def test_the_overview_links_into_the_log_it_counted(
+    console: Client, tenant: Tenant, chosen: str
+) -> None:
+    log(tenant=tenant, outcome="failed", code="upstream_error", created_at=timezone.now())
+    log(tenant=tenant, outcome="ok", created_at=timezone.now() - timedelta(days=70))
+    page = html.unescape(console.get(f"/admin/?range={chosen}").content.decode())
+    link = re.search(r'href="(/admin/llm_gateway/requestlog/\?[^"]*code=upstream_error)"', page)
+    assert link is not None
+    rows = console.get(link[1]).context["cl"].result_list
+    assert [row.code for row in rows] == ["upstream_error"]
+
+
+def test_a_request_is_found_by_its_id(console: Client, tenant: Tenant) -> None:
+    wanted, _ = log(tenant=tenant), log(tenant=tenant)
+    rows = console.get(f"/admin/llm_gateway/requestlog/?q={wanted.pk}").context["cl"].result_list
+    assert [row.pk for row in rows] == [wanted.pk]
+
+
+def test_the_number_of_queries_does_not_grow_with_the_log(
+    console: Client, tenant: Tenant, django_assert_max_num_queries: Any
+) -> None:
+    for _ in range(30):
+        log(tenant=tenant)
+    for address in ("/admin/", "/admin/llm_gateway/requestlog/"):
+        with django_assert_max_num_queries(16, connection=connection):
+            console.get(address)
+
+
+# --- landing and headers -----------------------------------------------------------------------
+
+
+def test_the_landing_page_counts_for_operators_only(client: Client, tenant: Tenant) -> None:
+    stranger = client.get("/").content.decode()
+    assert "/v1/chat/completions" in stranger
+    assert "requests logged" not in stranger
+    client.force_login(User.objects.create_superuser("operator", password="not-used"))
+    assert "requests logged" in client.get("/").content.decode()
+
+
+def test_the_landing_page_needs_nothing_from_elsewhere_and_no_script(client: Client) -> None:
+    page = client.get("/").content.decode()
+    assert "<script" not in page
+    links = re.findall(r'(?:src|href)="([^"]+)"', page)
+    assert links
+    assert all(link.startswith("/") for link in links)
+
+
+def test_pages_are_neither_kept_nor_framed(client: Client, console: Client) -> None:
+    for address in ("/", "/admin/", "/admin/login/", "/nowhere"):
+        answer = client.get(address)
+        assert answer["Cache-Control"] == "private, no-store"
+        assert "frame-ancestors 'none'" in answer["Content-Security-Policy"]
+        assert "'unsafe-inline'" not in answer["Content-Security-Policy"].partition("style-src")[0]
+        assert answer["X-Content-Type-Options"] == "nosniff"
+        assert answer["Referrer-Policy"] == "same-origin"
+    assert "unsafe" not in client.get("/")["Content-Security-Policy"]
