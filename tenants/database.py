@@ -29,7 +29,7 @@ def install(connection: BaseDatabaseWrapper) -> None:
     if "tenants_configversion" not in tables:
         return
     statements = _postgresql if connection.vendor == "postgresql" else _sqlite
-    watched = [model for model in _configuration() if model._meta.db_table in tables]
+    watched = [model for model in _configuration() if _table(model) in tables]
     append_only = [table for table in APPEND_ONLY if table in tables]
     with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
         cursor.execute(
@@ -43,8 +43,13 @@ def _configuration() -> list[type[models.Model]]:
     return [model for model in apps.get_models() if getattr(model, "is_configuration", False)]
 
 
+def _table(model: type[models.Model]) -> str:
+    return model._meta.db_table  # noqa: SLF001 - Django's documented name
+
+
 def _columns(model: type[models.Model]) -> str:
-    names = (field.column for field in model._meta.concrete_fields)
+    fields = model._meta.concrete_fields  # noqa: SLF001 - Django's documented name
+    names = (field.column for field in fields)
     return ", ".join(f'"{name}"' for name in names if name not in _VOLATILE)
 
 
@@ -64,7 +69,7 @@ def _postgresql(
              USING ERRCODE = 'insufficient_privilege';""",
     )
     for model in watched:
-        table = model._meta.db_table
+        table = _table(model)
         yield f"DROP TRIGGER IF EXISTS mobius_configuration ON {table}"
         yield (
             f"CREATE TRIGGER mobius_configuration AFTER INSERT OR DELETE OR TRUNCATE"
@@ -100,11 +105,14 @@ def _sqlite(
 ) -> Iterable[str]:
     del ledger  # SQLite has no stored functions: the writer does statement by statement
     for model in watched:
-        table = model._meta.db_table
+        table = _table(model)
         events = {"insert": "INSERT", "delete": "DELETE", "update": f"UPDATE OF {_columns(model)}"}
         for name, event in events.items():
             yield f"DROP TRIGGER IF EXISTS mobius_{table}_{name}"
-            yield f"CREATE TRIGGER mobius_{table}_{name} AFTER {event} ON {table} BEGIN {_COUNT_UP} END"
+            yield (
+                f"CREATE TRIGGER mobius_{table}_{name} AFTER {event} ON {table}"
+                f" BEGIN {_COUNT_UP} END"
+            )
     for table in append_only:
         for event in ("UPDATE", "DELETE"):
             name = f"mobius_{table}_no_{event.lower()}"

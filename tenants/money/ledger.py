@@ -136,7 +136,7 @@ class Ledger:
         self._writer.submit(pending)
         return pending
 
-    async def _answer(self, pending: Pending, seconds: float) -> Any:
+    async def _answer(self, pending: Pending, seconds: float) -> Any:  # noqa: ANN401 - what the operation answers
         future = pending.future
         assert future is not None  # noqa: S101 - made with one
         loop = future.get_loop()

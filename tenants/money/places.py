@@ -2,11 +2,14 @@
 
 from collections.abc import Iterable
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from tenants.money.ops import Place
 from tenants.money.periods import period_key, span
 from tenants.money.store import BucketKey, Store
-from tenants.types import Span
+
+if TYPE_CHECKING:
+    from tenants.types import Span
 
 _MOST = 50_000
 

@@ -51,7 +51,7 @@ class PostgresStore(Store):
 
     fast = True
 
-    def __init__(self, **parameters: Any) -> None:
+    def __init__(self, **parameters: Any) -> None:  # noqa: ANN401 - a row of whatever was selected
         self._parameters = parameters
         self._connection: psycopg.Connection[TupleRow] | None = None
 
@@ -245,7 +245,7 @@ class PostgresStore(Store):
     @override
     def expired(self, limit: int) -> Iterable[HoldRow]:
         rows = self._run(
-            _HOLD + "WHERE deadline_at < ledger_now() OR NOT EXISTS (SELECT 1 FROM ledger_writer w"
+            _HOLD + "WHERE deadline_at < ledger_now() OR NOT EXISTS (SELECT 1 FROM ledger_writer w"  # noqa: S608 - constants and question marks
             " WHERE w.id = writer_id AND w.heartbeat_at >= ledger_now() - interval '30 s')"
             " ORDER BY id LIMIT %s",
             (limit,),
@@ -278,7 +278,7 @@ class PostgresStore(Store):
             lost = connection.broken or connection.closed
             raise (LostError if lost else StoreError)(str(error)) from error
 
-    def _one(self, sql: LiteralString, parameters: Sequence[Any] = ()) -> Any:
+    def _one(self, sql: LiteralString, parameters: Sequence[Any] = ()) -> Any:  # noqa: ANN401 - a row of whatever was selected
         return self._run(sql, parameters)[0]
 
     def _error(self, result: "pq.abc.PGresult") -> StoreError:
@@ -288,7 +288,7 @@ class PostgresStore(Store):
         return (SurpriseError if state in _SURPRISES else StoreError)(_message(result))
 
 
-def _hold_row(row: Any) -> HoldRow:
+def _hold_row(row: Any) -> HoldRow:  # noqa: ANN401 - a row of whatever was selected
     values = row._asdict()
     values["bucket_ids"] = tuple(values["bucket_ids"])
     return HoldRow(**values)

@@ -145,7 +145,7 @@ class SqliteStore(Store):
     @override
     def lock_buckets(self, ids: Collection[int], now: datetime) -> dict[int, BucketState]:
         rows = self._run(
-            "SELECT b.id, b.starts_at, b.ends_at, b.used_nano, b.held_nano, g.limit_nano,"
+            "SELECT b.id, b.starts_at, b.ends_at, b.used_nano, b.held_nano, g.limit_nano,"  # noqa: S608 - constants and question marks
             " coalesce(g.hard, 0) AS hard,"
             " CASE WHEN g.raise_until > ? THEN g.raise_nano ELSE 0 END AS raise_nano,"
             " coalesce(g.thresholds, '[]') AS thresholds, b.alerted_ppm FROM ledger_bucket b"
@@ -171,7 +171,7 @@ class SqliteStore(Store):
     @override
     def past(self, attempts: Collection[Attempt]) -> dict[Attempt, tuple[Past, ...]]:
         rows = self._run(
-            "SELECT request_id, attempt_no, seq, outcome, amount_nano FROM ledger_entry"
+            "SELECT request_id, attempt_no, seq, outcome, amount_nano FROM ledger_entry"  # noqa: S608 - constants and question marks
             f" WHERE request_id IN ({_marks(attempts)}) ORDER BY seq",
             [request_id.hex for request_id, _ in attempts],
         )
@@ -190,7 +190,7 @@ class SqliteStore(Store):
             self._move(effects, bucket_id, now)
         if effects.gone:
             self._run(
-                f"DELETE FROM ledger_hold WHERE id IN ({_marks(effects.gone)})",
+                f"DELETE FROM ledger_hold WHERE id IN ({_marks(effects.gone)})",  # noqa: S608 - constants and question marks
                 [each.hex for each in effects.gone],
             )
         self._insert("ledger_hold", [_hold_values(hold, writer_id, now) for hold in effects.holds])
@@ -233,7 +233,7 @@ class SqliteStore(Store):
     def expired(self, limit: int) -> Iterable[HoldRow]:
         now = self._clock()
         rows = self._run(
-            f"{_HOLD} WHERE deadline_at < ? OR NOT EXISTS (SELECT 1 FROM ledger_writer w"
+            f"{_HOLD} WHERE deadline_at < ? OR NOT EXISTS (SELECT 1 FROM ledger_writer w"  # noqa: S608 - constants and question marks
             " WHERE w.id = writer_id AND w.heartbeat_at >= ?) ORDER BY id LIMIT ?",
             (_text(now), _text(now - _LEASE), limit),
         )
@@ -247,7 +247,7 @@ class SqliteStore(Store):
             "now": _text(now),
         }
         moved = self._run(
-            "UPDATE ledger_bucket SET used_nano = used_nano + :used, held_nano = held_nano + :held"
+            "UPDATE ledger_bucket SET used_nano = used_nano + :used, held_nano = held_nano + :held"  # noqa: S608 - constants and question marks
             " WHERE id = :id"
             + (_GUARD if bucket_id in effects.admitting else "")
             + " RETURNING id",
@@ -262,14 +262,14 @@ class SqliteStore(Store):
         columns = ", ".join(rows[0])
         values = ", ".join(f":{column}" for column in rows[0])
         with _errors():
-            self._open().executemany(f"INSERT INTO {table} ({columns}) VALUES ({values})", rows)
+            self._open().executemany(f"INSERT INTO {table} ({columns}) VALUES ({values})", rows)  # noqa: S608 - constants and question marks
 
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:
             raise LostError("not connected")
         return self._connection
 
-    def _run(self, sql: str, parameters: Any = ()) -> list[Any]:
+    def _run(self, sql: str, parameters: Any = ()) -> list[Any]:  # noqa: ANN401 - a row of whatever was selected
         with _errors():
             return self._open().execute(sql, parameters).fetchall()
 
@@ -285,11 +285,11 @@ def _errors() -> Iterator[None]:
 
 
 @lru_cache(maxsize=64)
-def _shape(columns: tuple[str, ...]) -> Any:
+def _shape(columns: tuple[str, ...]) -> Any:  # noqa: ANN401 - a row of whatever was selected
     return namedtuple("Row", columns)  # noqa: PYI024 - the columns are known when it runs
 
 
-def _named(cursor: sqlite3.Cursor, row: tuple[Any, ...]) -> Any:
+def _named(cursor: sqlite3.Cursor, row: tuple[Any, ...]) -> Any:  # noqa: ANN401 - a row of whatever was selected
     return _shape(tuple(column[0] for column in cursor.description))(*row)
 
 
@@ -310,7 +310,7 @@ def _json(value: object) -> str:
     return msgspec.json.encode(value).decode()
 
 
-def _hold_row(row: Any) -> HoldRow:
+def _hold_row(row: Any) -> HoldRow:  # noqa: ANN401 - a row of whatever was selected
     values = row._asdict()
     values |= {
         "id": UUID(row.id),

@@ -78,7 +78,7 @@ class Store(Protocol):
     def expired(self, limit: int) -> Iterable[HoldRow]: ...
 
 
-def bucket_state(row: Any) -> BucketState:
+def bucket_state(row: Any) -> BucketState:  # noqa: ANN401 - a row of whatever was selected
     """Return a locked bucket; `thresholds` is JSON text of fractions."""
     return BucketState(
         id=row.id,

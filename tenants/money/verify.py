@@ -183,7 +183,7 @@ def _entry(values: dict[str, Any]) -> EntryRow:
     return EntryRow(**values)
 
 
-def _row(connection: BaseDatabaseWrapper, sql: str) -> Any:
+def _row(connection: BaseDatabaseWrapper, sql: str) -> Any:  # noqa: ANN401 - a row of whatever was selected
     with connection.cursor() as cursor:
         cursor.execute(sql)
         return cursor.fetchone()

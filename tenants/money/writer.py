@@ -4,14 +4,13 @@ What has gathered is one group and one flush; it never waits for company. What a
 left unknown is run again if it is a settle, and given back if it is an admission.
 """
 
-import asyncio
 import queue
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import structlog
@@ -23,6 +22,9 @@ from tenants.money.session import BEAT_S, SWEEP_S, Session, jittered
 from tenants.money.spool import Spool
 from tenants.money.store import LostError, Store, StoreError
 from tenants.money.types import Charges, LedgerUnavailableError, Settled
+
+if TYPE_CHECKING:
+    import asyncio
 
 log = structlog.get_logger(__name__)
 

@@ -83,15 +83,18 @@ async def test_a_budget_that_fits_ten_admits_ten_of_256(ground: Ground) -> None:
 @pytest.mark.parametrize("database_backend", ["postgres"], indirect=True)
 def test_four_processes_together_admit_ten(ground: Ground) -> None:
     rule = ground.budget(1000)
-    racers = [worker("race", ground.url, str(rule.id), "64") for _ in range(4)]
-    for racer in racers:
-        assert racer.stdout
-        assert racer.stdout.readline() == "ready\n"
-    for racer in racers:
-        assert racer.stdin
-        racer.stdin.write("go\n")
-        racer.stdin.flush()
-    assert sum(int(racer.communicate(timeout=30)[0]) for racer in racers) == 10
+    with ExitStack() as stack:
+        racers = [
+            stack.enter_context(worker("race", ground.url, str(rule.id), "64")) for _ in range(4)
+        ]
+        for racer in racers:
+            assert racer.stdout
+            assert racer.stdout.readline() == "ready\n"
+        for racer in racers:
+            assert racer.stdin
+            racer.stdin.write("go\n")
+            racer.stdin.flush()
+        assert sum(int(racer.communicate(timeout=30)[0]) for racer in racers) == 10
     assert ground.counters(rule) == (0, 1000)
 
 
@@ -335,12 +338,11 @@ def swept(ground: Ground, clock: Clock, charges: Charges = Charges()) -> int:  #
 @pytest.mark.promise("M2")
 def test_what_was_acknowledged_before_kill_9_is_there_and_the_rest_is_swept(ground: Ground) -> None:
     rule = ground.budget(10**12)
-    process = worker("spend", ground.url, str(rule.id))
-    assert process.stdout
-    acknowledged = [process.stdout.readline().strip() for _ in range(60)]
-    process.kill()
-    acknowledged += [line.strip() for line in process.stdout if len(line) == 33]
-    process.wait()
+    with worker("spend", ground.url, str(rule.id)) as process:
+        assert process.stdout
+        acknowledged = [process.stdout.readline().strip() for _ in range(60)]
+        process.kill()
+        acknowledged += [line.strip() for line in process.stdout if len(line) == 33]
     written = {
         str(row[0]).replace("-", "") for row in ground.run("SELECT request_id FROM ledger_entry")
     }

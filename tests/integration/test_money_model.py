@@ -3,7 +3,7 @@
 import random
 from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID
+from uuid import UUID  # noqa: TC003 - a Struct reads its annotations
 
 import pytest
 from msgspec import Struct

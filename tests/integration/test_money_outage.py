@@ -81,7 +81,7 @@ async def test_an_absent_database_is_said_within_a_second_and_loses_no_settle(
     proxy.restore()
     assert await back(ledger) < 3
     async with asyncio.timeout(10):
-        while ground.count("ledger_entry") < 3:
+        while ground.count("ledger_entry") < 3:  # noqa: ASYNC110 - what is waited for is a row
             await asyncio.sleep(0.01)
     assert (ground.counters(rule), ground.counters(soft)) == ((30, 0), (50, 0))
     assert ground.verify().ok
@@ -102,7 +102,7 @@ async def test_a_silent_database_is_said_within_a_second_and_found_again(
     proxy.drop()
     assert await back(ledger) < 3
     async with asyncio.timeout(10):
-        while ground.counters(rule) != (30, 0):
+        while ground.counters(rule) != (30, 0):  # noqa: ASYNC110 - what is waited for is a row
             await asyncio.sleep(0.01)
     assert ground.entries() == [("settled", "attempt", 30)]
     assert ground.verify().ok
@@ -124,7 +124,7 @@ async def test_a_commit_whose_answer_was_lost_is_not_done_twice(
     proxy.down(passing())
     await back(ledger)
     async with asyncio.timeout(10):
-        while ground.counters(rule) != (90, 0):
+        while ground.counters(rule) != (90, 0):  # noqa: ASYNC110 - what is waited for is a row
             await asyncio.sleep(0.01)
     assert ground.entries() == [("settled", "attempt", 30)] * 3
     assert ground.count("ledger_hold") == 0

@@ -36,6 +36,7 @@ class Ground:
         self.now: datetime | None = None
         self._budgets = 0
         self._admin: Any = None
+        self._sessions: list[Session] = []
         self.run(
             "INSERT INTO tenants_tenant (id, managed_by_file, created_at, updated_at, name, active,"
             " time_zone, log_payloads, cache, single_flight, runs, guardrails) VALUES (1, {no},"
@@ -61,6 +62,7 @@ class Ground:
     def session(self, clock: Callable[[], float], *, fast: bool | None = None) -> Session:
         session = Session(self.store(fast=fast), lambda: KEY, clock)
         session.connect()
+        self._sessions.append(session)
         return session
 
     def ledger(self, *, spool: bool = False, store: Store | None = None) -> Ledger:
@@ -84,6 +86,8 @@ class Ground:
         return cursor.fetchall() if cursor.description else []
 
     def close(self) -> None:
+        for session in self._sessions:
+            session.store.close()
         if self._admin is not None:
             self._admin.close()
 

@@ -6,16 +6,19 @@
 
 import asyncio
 import sys
+from typing import TYPE_CHECKING
 
 from psycopg.conninfo import conninfo_to_dict
 
 from tenants.money.ledger import Ledger
 from tenants.money.postgres import PostgresStore
 from tenants.money.sqlite import SqliteStore
-from tenants.money.store import Store
 from tenants.money.types import Hold
 from tenants.types import BudgetRule
 from tests.unit.money.ground_values import KEY, request, settled
+
+if TYPE_CHECKING:
+    from tenants.money.store import Store
 
 
 async def main(act: str, url: str, budget_id: str, count: str = "0") -> None:
