@@ -1,26 +1,30 @@
-"""Read the recorded exchanges of real providers, and send one through a gateway."""
+"""Read exchanges with providers, recorded ones and our own golden ones, and send one's request."""
 
 import http.client
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from msgspec import Struct
 
 from tests.harness.config import API_KEY
+from tests.harness.processes import PROJECT
 from tests.harness.replay import RECORDINGS
 
+GOLDEN = PROJECT / "tests" / "golden"
 PATHS = {
     "openai.chat": "/v1/chat/completions",
     "openai.embeddings": "/v1/embeddings",
     "anthropic.messages": "/v1/messages",
     "anthropic.count_tokens": "/v1/messages/count_tokens",
 }
+CHATS = ("openai.chat", "anthropic.messages")
 
 
 class Recording(Struct, frozen=True):
-    """One exchange as a provider had it."""
+    """One exchange as a provider had it, or as we wrote it in the provider's shapes."""
 
     id: str
     api: str
@@ -28,10 +32,17 @@ class Recording(Struct, frozen=True):
     status: int
     response: Any
     features: list[str]
+    golden: bool = False
+    relayed: Any = None  # what a golden case says a caller of its own dialect gets
 
     @property
     def streamed(self) -> bool:
         return self.status < 400 and isinstance(self.response, str)
+
+    @property
+    def kind(self) -> str:
+        """The provider, as the catalogue names it."""
+        return self.api.partition(".")[0]
 
 
 class Reply(Struct, frozen=True):
@@ -62,6 +73,44 @@ def recordings(*apis: str) -> list[Recording]:
                 )
             )
     return found
+
+
+def golden(*apis: str) -> list[Recording]:
+    """Return the golden cases of these apis; an error inside a stream is no answer."""
+    found = []
+    for path in sorted(GOLDEN.glob("*/*/request.json")):
+        folder, api = path.parent, path.parts[-3].replace("_", ".", 1)
+        if api not in apis or folder.name == "error_in_stream":
+            continue
+        found.append(
+            Recording(
+                f"golden-{folder.parent.name.replace('_', '-')}-{folder.name}",
+                api,
+                json.loads(path.read_text()),
+                200,
+                _body(folder, "upstream"),
+                [],
+                golden=True,
+                relayed=_body(folder, f"client.{folder.parent.name}"),
+            )
+        )
+    return found
+
+
+def _body(folder: Path, stem: str) -> Any:
+    """Return a stream as text, a whole answer as what its JSON says."""
+    stream = folder / f"{stem}.sse"
+    if stream.exists():
+        return stream.read_text()
+    return json.loads((folder / f"{stem}.json").read_text())
+
+
+def everything(*apis: str) -> list[Recording]:
+    return golden(*apis) + recordings(*apis)
+
+
+def identifier(row: Recording) -> str:
+    return row.id
 
 
 def send(url: str, path: str, body: object, headers: Mapping[str, str] | None = None) -> Reply:
