@@ -1,7 +1,7 @@
 """Manage models at providers and their dated prices."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from django import forms
@@ -20,7 +20,7 @@ from llm_gateway.configuration.schema import RateLimits
 from llm_gateway.models import Model, Price
 from llm_gateway.providers.catalog import CAPABILITIES
 from tenants.admin.base import ConsoleAdmin, Inline, Switchable
-from tenants.admin.columns import column, money
+from tenants.admin.columns import NOTHING, column, money
 from tenants.admin.forms import ChoicesField, RecordField, whole
 from tenants.types import parse_usd, short_usd
 
@@ -107,7 +107,7 @@ class PriceColumns:
 
     @column("tiers")
     def tiered(self, price: Price) -> str:
-        return "; ".join(map(_tier_text, price.tiers)) or "–"
+        return "; ".join(map(_tier_text, price.tiers)) or NOTHING
 
 
 SHOWN = ("valid_from", "in_", "out", "read", "write", "each", "tiered", "source")
@@ -211,14 +211,14 @@ class ModelAdmin(Switchable):
 
     @column("context", order="context_window")
     def window(self, model: Model) -> str:
-        return f"{model.context_window:,}" if model.context_window else "–"
+        return f"{model.context_window:,}" if model.context_window else NOTHING
 
     @column("state", order="enabled", labels=ON)
     def state(self, model: Model) -> str:
         return "on" if model.enabled else "off"
 
 
-def current_price(prices: Sequence[Price]) -> Price | None:
+def current_price(prices: Iterable[Price]) -> Price | None:
     """Return the version in force today of prices that are ordered newest first."""
     today = timezone.now().date()
     return next((price for price in prices if price.valid_from <= today), None)
@@ -246,7 +246,6 @@ class PriceAdmin(PriceColumns, ConsoleAdmin):
     add_fieldsets: ClassVar[tuple[Any, ...]] = (
         (None, {"fields": ("model", "valid_from", *LINES, "request", "tiers")}),
     )
-    change_form_before_template = None
 
     @override
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin, messages
+from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
@@ -127,11 +128,11 @@ def _add(
 ) -> list[Model]:
     """Add the ticked models: only what the provider listed just now, and what is new."""
     new = {line["id"] for line in _lines(provider, found) if not line["known"]} & ticked
-    added = []
+    added: list[Model] = []
     for one in found:
         if one.id not in new:
             continue
-        public = one.id if NAME.regex.fullmatch(one.id) else ""
+        public = one.id if _is_name(one.id) else ""
         model = Model.objects.create(
             provider=provider,
             name=public or f"{CATALOG[provider.kind].kind}-{len(added) + 1}",
@@ -143,3 +144,11 @@ def _add(
         add_catalogue_prices(request, model)
         added.append(model)
     return added
+
+
+def _is_name(text: str) -> bool:
+    try:
+        NAME(text)
+    except ValidationError:
+        return False
+    return True

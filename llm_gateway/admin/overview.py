@@ -25,7 +25,7 @@ from llm_gateway.admin.statistics import (
 )
 from llm_gateway.models import Model, Provider, RequestLog
 from llm_gateway.snippets import curl
-from tenants.admin.columns import duration, money
+from tenants.admin.columns import NOTHING, duration, money
 from tenants.models import ApiKey, Tenant
 from tenants.types import NANO
 
@@ -243,7 +243,7 @@ def _dollars(value: float) -> str:
 
 def _chart(title: str, kind: str, labels: list[str], series: list[Series]) -> Chart:
     rows = [
-        [label, *("–" if (v := one.values[i]) is None else one.show(v) for one in series)]
+        [label, *(NOTHING if (v := one.values[i]) is None else one.show(v) for one in series)]
         for i, label in enumerate(labels)
         if any(one.values[i] for one in series)
     ]

@@ -26,8 +26,8 @@ from llm_gateway.configuration import schema
 from llm_gateway.configuration.document import ConfigurationError, read
 from llm_gateway.models import Provider, ProviderKey
 from llm_gateway.providers.catalog import CATALOG
-from tenants.admin.base import ConsoleAdmin, Inline, Switchable
-from tenants.admin.columns import column
+from tenants.admin.base import Inline, Switchable
+from tenants.admin.columns import NOTHING, column
 from tenants.admin.forms import RecordField, choice, number, switch, whole
 
 ON = {"on": "success", "off": "danger"}
@@ -131,7 +131,7 @@ class KeyColumns:
 
     @column("fingerprint")
     def print_(self, key: ProviderKey) -> str:
-        return key.fingerprint or "–"
+        return key.fingerprint or NOTHING
 
 
 class KeyInline(KeyColumns, Inline):
@@ -254,7 +254,7 @@ class ProviderKeyAdmin(KeyColumns, KeyActions, Switchable):
 
     @column("bound to")
     def bound_to(self, key: ProviderKey) -> str:
-        return key.origin or "–"
+        return key.origin or NOTHING
 
     @column("state", order="enabled", labels=ON)
     def state(self, key: ProviderKey) -> str:

@@ -24,13 +24,13 @@ OUTCOMES = {"ok": "success", "failed": "danger", "refused": "warning", "cancelle
 class _Choice(DropdownFilter):  # type: ignore[misc] # the theme is not typed
     """A column of names, offered from the configuration: the log itself is never scanned for it."""
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+    def lookups(self, _request: HttpRequest, _model_admin: Any) -> list[tuple[str, str]]:
         return [(name, name) for name in self.names()]
 
     def names(self) -> list[str]:
         raise NotImplementedError
 
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+    def queryset(self, _request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         value = self.value()
         return queryset.filter(**{self.parameter_name: value}) if value else queryset
 
@@ -38,6 +38,7 @@ class _Choice(DropdownFilter):  # type: ignore[misc] # the theme is not typed
 class TenantFilter(_Choice):
     title, parameter_name = "tenant", "tenant_name"
 
+    @override
     def names(self) -> list[str]:
         return list(Tenant.objects.values_list("name", flat=True))
 
@@ -45,6 +46,7 @@ class TenantFilter(_Choice):
 class ModelFilter(_Choice):
     title, parameter_name = "model", "model"
 
+    @override
     def names(self) -> list[str]:
         return list(Model.objects.order_by("name").values_list("name", flat=True).distinct())
 
@@ -52,6 +54,7 @@ class ModelFilter(_Choice):
 class ProviderFilter(_Choice):
     title, parameter_name = "provider", "provider"
 
+    @override
     def names(self) -> list[str]:
         return list(Provider.objects.values_list("name", flat=True).distinct())
 
@@ -59,6 +62,7 @@ class ProviderFilter(_Choice):
 class OutcomeFilter(_Choice):
     title, parameter_name = "outcome", "outcome"
 
+    @override
     def names(self) -> list[str]:
         return list(OUTCOMES)
 
@@ -94,7 +98,6 @@ class RequestLogAdmin(ReadOnlyAdmin):
     search_fields = ("id",)
     search_help_text = "A whole request id, end user, key, model or error code"
     paginator = InfinitePaginator
-    change_form_before_template = None
     fieldsets: ClassVar[tuple[Any, ...]] = (
         ("What happened", {"fields": ("summary",)}),
         ("Attempts", {"fields": ("attempts",)}),

@@ -109,7 +109,6 @@ class GatewaySettingsAdmin(ConsoleAdmin):
 
     form = SettingsForm
     fields = ("fallback_routes", "log_payloads", "drain_seconds")
-    change_form_before_template = None
 
     @override
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:

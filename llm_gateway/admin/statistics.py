@@ -141,6 +141,7 @@ class _Epoch(Func):
         super().__init__(F(expression), **extra)
         self.extra["size"] = size
 
+    @override
     def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
         template = "(CAST(strftime('%%%%s', %(expressions)s) AS INTEGER) / %(size)s)"
         return super().as_sql(compiler, connection, template=template, **context)

@@ -9,7 +9,7 @@ from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import AllValuesCheckboxFilter
 
 from tenants.admin.base import ReadOnlyAdmin
-from tenants.admin.columns import ago, column
+from tenants.admin.columns import NOTHING, ago, column
 from tenants.admin.filters import MomentFilter
 from tenants.models import AuditEvent
 
@@ -35,7 +35,6 @@ class AuditEventAdmin(ReadOnlyAdmin):
     search_fields = ("actor", "object_name", "object_id", "tenant_name")
     fields = ("when", "actor", "action", "tenant_name", "object_type", "object_link", "difference")
     readonly_fields = fields
-    change_form_before_template = None
 
     def lookup_allowed(self, lookup: str, value: str, request: Any = None) -> bool:
         return lookup == "object_id" or super().lookup_allowed(lookup, value, request)
@@ -71,5 +70,5 @@ class AuditEventAdmin(ReadOnlyAdmin):
 
 def _text(value: Any) -> str:
     if value is None:
-        return "–"
+        return NOTHING
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,12 +1,11 @@
 """The one way the console changes a row: what it changes is audited, secrets left out."""
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
 
 from django.contrib import admin
 from django.db import models
-from django.forms import ModelForm
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponseRedirect
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
@@ -19,15 +18,19 @@ from unfold.decorators import action as themed_action
 
 from tenants import audit
 from tenants.admin.columns import column
-from tenants.models import Managed
+
+Page = TypeVar("Page", bound=Callable[..., Any])
 
 
-def page_action(description: str, *, icon: str, variant: Any = None) -> Any:
+def page_action(description: str, *, icon: str, variant: Any = None) -> Callable[[Page], Page]:
     """Mark a method as a button on the page of one object.
 
     Its link only opens a page: what changes something asks there and acts on POST.
     """
-    return themed_action(description=description, icon=icon, variant=variant)
+    mark: Callable[[Page], Page] = themed_action(
+        description=description, icon=icon, variant=variant
+    )
+    return mark
 
 
 class ConsoleAdmin(ModelAdmin):  # type: ignore[misc] # the theme is not typed
@@ -42,7 +45,7 @@ class ConsoleAdmin(ModelAdmin):  # type: ignore[misc] # the theme is not typed
 
     @override
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
-        stored = self.model._base_manager.filter(pk=obj.pk).first() if change else None
+        stored = self.get_queryset(request).filter(pk=obj.pk).first() if change else None
         form.before = audit.fields_of(stored) if stored else None
         super().save_model(request, obj, form, change)
         self.saved_row(obj, form)
@@ -57,12 +60,8 @@ class ConsoleAdmin(ModelAdmin):  # type: ignore[misc] # the theme is not typed
 
     @override
     def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
-        known = {
-            obj.pk: audit.fields_of(obj)
-            for obj in formset.model._base_manager.filter(
-                pk__in=[row.instance.pk for row in formset.initial_forms]
-            )
-        }
+        # Read anew: the forms have changed the objects they hold.
+        known = {obj.pk: audit.fields_of(obj) for obj in formset.get_queryset().all()}
         saved = formset.save(commit=False)
         forms = {id(row.instance): row for row in formset.forms}
         for obj in formset.deleted_objects:
@@ -94,11 +93,8 @@ class ConsoleAdmin(ModelAdmin):  # type: ignore[misc] # the theme is not typed
     @override
     def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> Any:
         """Show the audit log of this object: there is one history, whoever made it."""
-        opts = self.model._meta
-        return redirect(
-            reverse("admin:tenants_auditevent_changelist")
-            + f"?object_type={opts.model_name}&object_id={object_id}"
-        )
+        listed = reverse("admin:tenants_auditevent_changelist")
+        return redirect(f"{listed}?object_type={self.opts.model_name}&object_id={object_id}")
 
     @column("file", order="managed_by_file")
     def from_file(self, obj: Any) -> SafeString | str:
@@ -121,17 +117,17 @@ class ConsoleAdmin(ModelAdmin):  # type: ignore[misc] # the theme is not typed
         return {
             **self.admin_site.each_context(request),
             "title": title,
-            "opts": self.model._meta,
+            "opts": self.opts,
             "original": obj,
             "back": self.page_of(obj),
         }
 
     def page_of(self, obj: Any) -> str:
-        opts = self.model._meta
+        opts = self.opts
         return reverse(f"admin:{opts.app_label}_{opts.model_name}_change", args=[obj.pk])
 
     def back_to_list(self) -> HttpResponseRedirect:
-        opts = self.model._meta
+        opts = self.opts
         return HttpResponseRedirect(reverse(f"admin:{opts.app_label}_{opts.model_name}_changelist"))
 
     def back_to(self, obj: Any) -> HttpResponseRedirect:

@@ -10,6 +10,8 @@ from django.utils.safestring import SafeString
 
 from tenants.types import NANO, short_usd
 
+NOTHING = "–"  # noqa: RUF001 - a dash, meant so
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 _UNITS = (("y", 31_536_000), ("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
@@ -33,7 +35,7 @@ def column(
 def money(nano: int | None) -> str:
     """Return nano-dollars for reading: cents above a dollar, three significant digits below."""
     if nano is None:
-        return "–"
+        return NOTHING
     if abs(nano) >= NANO or nano == 0:
         return f"${nano / NANO:,.2f}"
     text = f"{nano / NANO:.3g}"
@@ -43,14 +45,14 @@ def money(nano: int | None) -> str:
 def duration(milliseconds: float | None) -> str:
     """Return a time span for reading: '840 ms', '12.3 s'."""
     if milliseconds is None:
-        return "–"
+        return NOTHING
     return f"{milliseconds:.0f} ms" if milliseconds < 1000 else f"{milliseconds / 1000:.2f} s"  # noqa: PLR2004 - a second
 
 
 def ago(moment: datetime | None, *, now: datetime | None = None) -> SafeString | str:
     """Return how long ago, or how soon, with the exact time under the pointer."""
     if moment is None:
-        return "–"
+        return NOTHING
     seconds = ((now or timezone.now()) - moment).total_seconds()
     text = distance(abs(seconds))
     return format_html(
@@ -71,10 +73,10 @@ def distance(seconds: float) -> str:
 
 def facts_table(rows: Iterable[Mapping[str, Any]]) -> SafeString | str:
     """Return records as a table: a column for every name that occurs, money in dollars."""
-    records = [dict(row) for row in rows if isinstance(row, Mapping)]
+    records = list(rows)
     names = list(dict.fromkeys(name for record in records for name in record))
     if not names:
-        return "–"
+        return NOTHING
     return format_html(
         '<table class="facts"><thead><tr>{}</tr></thead><tbody>{}</tbody></table>',
         format_html_join("", "<th>{}</th>", ((_heading(name),) for name in names)),
@@ -92,18 +94,27 @@ def facts_table(rows: Iterable[Mapping[str, Any]]) -> SafeString | str:
 def fact(name: str, value: Any) -> str:
     """Return one value of a record as text; the name tells its unit."""
     if value is None or value == "":
-        return "–"
-    if name.endswith("_nano") and isinstance(value, int):
-        return money(value)
-    if name.endswith("_ms") and isinstance(value, int | float):
+        return NOTHING
+    match value:
+        case bool():
+            text = "yes" if value else "no"
+        case int() | float():
+            text = _number(name, value)
+        case Mapping():
+            text = ", ".join(f"{_heading(key)} {fact(key, item)}" for key, item in value.items())
+        case list():
+            text = ", ".join(fact(name, item) for item in value)
+        case _:
+            text = str(value)
+    return text
+
+
+def _number(name: str, value: float) -> str:
+    if name.endswith("_nano"):
+        return money(int(value))
+    if name.endswith("_ms"):
         return duration(value)
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, Mapping):
-        return ", ".join(f"{_heading(key)} {fact(key, item)}" for key, item in value.items())
-    if isinstance(value, list):
-        return ", ".join(fact(name, item) for item in value)
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    return f"{value:,}"
 
 
 def _heading(name: str) -> str:

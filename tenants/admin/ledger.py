@@ -1,9 +1,9 @@
-"""Show the ledger: what each budget has used, what is held, what was charged. Nothing is editable."""
+"""Show the ledger, read only: what budgets have used, what is held, what was charged."""
 
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import Model, OuterRef, QuerySet, Subquery
+from django.db.models import Manager, OuterRef, QuerySet, Subquery
 from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -12,28 +12,30 @@ from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.paginator import InfinitePaginator
 
 from tenants.admin.base import ReadOnlyAdmin
-from tenants.admin.columns import ago, column, facts_table, money
+from tenants.admin.columns import NOTHING, ago, column, facts_table, money
 from tenants.admin.filters import MomentFilter
 from tenants.models import Budget, Tenant
 from tenants.money.models import Bucket, Entry, Hold
 
 
-def name_of(model: type[Model], column_name: str) -> Subquery:
-    """Return the name of a row that may be gone: a join would hide what it was spent on."""
-    rows = model._base_manager.filter(pk=OuterRef(column_name))
-    return Subquery(rows.values("name")[:1])
+def field_of(rows: Manager[Any], reference: str, field: str = "name") -> Subquery:
+    """Return a field of a row that may be gone: a join would hide what was spent on it."""
+    return Subquery(rows.filter(pk=OuterRef(reference)).values(field)[:1])
 
 
 class LedgerAdmin(ReadOnlyAdmin):
     """What all rows of the ledger show: whose they are."""
 
-    change_form_before_template = None
     paginator = InfinitePaginator
 
     @override
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        rows: QuerySet[Any] = super().get_queryset(request)
-        return rows.annotate(tenant_label=name_of(Tenant, "tenant_id"))
+        rows: QuerySet[Any] = (
+            super()
+            .get_queryset(request)
+            .annotate(tenant_label=field_of(Tenant.objects, "tenant_id"))
+        )
+        return rows
 
     @column("tenant", order="tenant_id")
     def whose(self, row: Any) -> str:
@@ -53,15 +55,16 @@ class BucketAdmin(LedgerAdmin):
 
     @override
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        budgets = Budget._base_manager.filter(pk=OuterRef("budget_id"))
-        return (
+        budgets = Budget.all_tenants_unsafe
+        rows: QuerySet[Any] = (
             super()
             .get_queryset(request)
             .annotate(
-                budget_label=name_of(Budget, "budget_id"),
-                limit_nano=Subquery(budgets.values("limit_nano")[:1]),
+                budget_label=field_of(budgets, "budget_id"),
+                limit_nano=field_of(budgets, "budget_id", "limit_nano"),
             )
         )
+        return rows
 
     @column("budget", order="budget_id")
     def budget(self, bucket: Any) -> str:
@@ -70,7 +73,7 @@ class BucketAdmin(LedgerAdmin):
     @column("filled")
     def meter(self, bucket: Any) -> SafeString | str:
         if not bucket.limit_nano:
-            return "–"
+            return NOTHING
         share = (bucket.used_nano + bucket.held_nano) / bucket.limit_nano
         return format_html(
             '<meter min="0" max="1" low="0.8" high="0.95" optimum="0" value="{}"></meter> {}',

@@ -29,13 +29,12 @@ class UserAdmin(ConsoleAdmin, DjangoUserAdmin):  # type: ignore[type-arg] # gene
     list_display = ("username", "email", "active", "operator", "seen")
     list_filter = ("is_active", "is_superuser")
     search_fields = ("username", "email")
-    change_form_before_template = None
     filter_horizontal: ClassVar[tuple[str, ...]] = ()
 
     @override
     def user_change_password(
         self, request: HttpRequest, id: str, form_url: str = ""
-    ) -> HttpResponse:  # noqa: A002 - Django's name
+    ) -> HttpResponse:
         response = super().user_change_password(request, id, form_url)
         if response.status_code == HTTPStatus.FOUND:
             record(request, "password", self.get_object(request, unquote(id)))
@@ -59,5 +58,4 @@ class GroupAdmin(ConsoleAdmin, DjangoGroupAdmin):
     """Django's groups of permissions."""
 
     search_fields = ("name",)
-    change_form_before_template = None
     filter_horizontal: ClassVar[tuple[str, ...]] = ()
