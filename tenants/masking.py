@@ -5,6 +5,7 @@ import re
 _SHAPES = re.compile(
     r"""(?P<keep>\b(?:Bearer|Basic)\s+)[A-Za-z0-9._~+/=-]{8,}   # authorization values
       | (?P<url>://[^/\s:@]+:)[^/\s@]+(?=@)                       # passwords in addresses
+      | (?P<query>[?&][\w-]*key=)[^\s&"]+                          # keys in a query, never accepted
       | \b(?:mob_|sk-ant-|sk-or-|sk-|gsk_|xai-|hf_|AIza)[A-Za-z0-9_-]{12,}
     """,
     re.VERBOSE,
@@ -17,5 +18,6 @@ def mask(text: str) -> str:
 
 
 def _masked(match: re.Match[str]) -> str:
-    kept = match["keep"] or match["url"] or ""
-    return f"{kept}…{match[0][-4:]}" if not match["url"] else f"{kept}…"
+    if whole := match["url"] or match["query"]:
+        return f"{whole}…"
+    return f"{match['keep'] or ''}…{match[0][-4:]}"

@@ -27,13 +27,13 @@ from tests.harness.gateway import GatewayProcess, installed
 from tests.upstream.client import Upstream
 from tests.upstream.scripts import answer, cut, failing, gated, stream
 
-POOR_KEY, STOPPED_KEY, USAGE_KEY = (canary(f"api-key-{name}") for name in ("p", "s", "u"))
+POOR_KEY, STOPPED_KEY, USAGE_KEY, CROWD_KEY = (canary(f"api-key-{n}") for n in "abcd")
 MESSAGES = [{"role": "user", "content": "count, please"}]
 Headers = dict[str, str]
 
 
 def tenants(*, stopped: bool = False) -> list[dict[str, Any]]:
-    keys = [key(), key("usage", USAGE_KEY, scopes=["usage"])]
+    keys = [key(), key("usage", USAGE_KEY, scopes=["usage"]), key("crowd", CROWD_KEY)]
     if not stopped:
         keys.append(key("stopped", STOPPED_KEY))
     poor = tenant("poor", keys=[key("main", POOR_KEY)], budgets=[budget("0.000001")])
@@ -89,6 +89,13 @@ def hear_all(socket: ClientConnection, *stream_ids: str) -> dict[str, list[Any]]
 def text_of(messages: list[Any]) -> str:
     chunks = [message["chunk"] for message in messages if message["type"] == "chat.chunk"]
     return "".join(chunk["choices"][0]["delta"].get("content") or "" for chunk in chunks)
+
+
+def done(socket: ClientConnection, stream_id: str) -> list[Any]:
+    """Return what was said of a stream that has to come to its end."""
+    said = hear_all(socket, stream_id)[stream_id]
+    assert said[-1]["type"] == "chat.done", said
+    return said
 
 
 def closed_with(socket: ClientConnection) -> int | None:
@@ -201,6 +208,7 @@ def test_a_close_settles_what_was_running(ws_gateway: GatewayProcess, scripted: 
 # --- errors --------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("scripted")
 def test_what_cannot_be_understood_is_an_error_and_the_connection_goes_on(
     ws_gateway: GatewayProcess,
 ) -> None:
@@ -221,7 +229,7 @@ def test_what_cannot_be_understood_is_an_error_and_the_connection_goes_on(
         create(socket, "8", model="none")
         assert hear(socket)["error"]["code"] == "model_not_found"
         create(socket, "9", max_tokens=1)
-        assert hear_all(socket, "9")["9"][-1]["type"] == "chat.done"
+        assert text_of(done(socket, "9")) == "w1"
 
 
 def test_an_id_that_is_running_is_refused(ws_gateway: GatewayProcess, scripted: Upstream) -> None:
@@ -255,17 +263,18 @@ def test_a_stream_that_breaks_is_an_error_of_its_own(
         create(socket, "1")
         assert hear_all(socket, "1")["1"][-1]["type"] == "error"
         create(socket, "2", model="beta", max_tokens=1)
-        assert hear_all(socket, "2")["2"][-1]["type"] == "chat.done"
+        assert text_of(done(socket, "2")) == "w1"
 
 
 # --- who may -------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("scripted")
 def test_the_key_may_come_in_the_first_message(ws_gateway: GatewayProcess) -> None:
     with opened(ws_gateway, {}) as socket:
         say(socket, type="auth", key=API_KEY)
         create(socket, max_tokens=1)
-        assert hear_all(socket, "1")["1"][-1]["type"] == "chat.done"
+        assert text_of(done(socket, "1")) == "w1"
 
 
 @pytest.mark.parametrize(
@@ -325,8 +334,15 @@ def test_a_revoked_key_ends_its_connections_and_streams(
         ws_gateway.apply(wanted, "--prune")
         assert closed_with(socket) == 4401
         create(other, model="beta", max_tokens=1)
-        assert hear_all(other, "1")["1"][-1]["type"] == "chat.done"
+        assert text_of(done(other, "1")) == "w1"
     scripted.open_gate("never")
+
+
+def test_a_key_in_the_url_is_never_accepted(ws_gateway: GatewayProcess) -> None:
+    url = f"ws://127.0.0.1:{ws_gateway.port}/ws/v1/llm?key={STOPPED_KEY}"
+    with pytest.raises(InvalidStatus) as refused:
+        connect(url, compression=None)
+    assert refused.value.response.status_code == 401
 
 
 # --- bounds --------------------------------------------------------------------------------------
@@ -347,15 +363,20 @@ def test_a_flood_is_closed_with_1008(ws_gateway: GatewayProcess) -> None:
 
 
 def test_a_key_has_a_hundred_connections_and_gets_them_back(ws_gateway: GatewayProcess) -> None:
+    crowd = {"x-api-key": CROWD_KEY}
     with ExitStack() as sockets:
         for _ in range(100):
-            sockets.enter_context(opened(ws_gateway))
+            sockets.enter_context(opened(ws_gateway, crowd))
         with pytest.raises(InvalidStatus) as refused:
-            opened(ws_gateway)
+            opened(ws_gateway, crowd)
         assert refused.value.response.status_code == 403
         with opened(ws_gateway, {}) as late:
-            say(late, type="auth", key=API_KEY)
+            say(late, type="auth", key=CROWD_KEY)
             assert hear(late)["error"]["code"] == "permission_denied"
             assert closed_with(late) == 1008
-    with opened(ws_gateway) as socket:
-        socket.ping().wait(5)
+        with opened(ws_gateway) as other:
+            other.ping().wait(5)
+    for _ in range(100):  # the server hears of a close a moment after the client
+        with suppress(InvalidStatus), opened(ws_gateway, crowd):
+            return
+    raise AssertionError("no connection was given back")
