@@ -1,8 +1,15 @@
 """Tenants: who may call, with which key, for how much."""
 
 from django.apps import AppConfig
+from typing_extensions import override
 
 
 class TenantsConfig(AppConfig):
     name = "tenants"
     default_auto_field = "django.db.models.BigAutoField"
+
+    @override
+    def import_models(self) -> None:
+        super().import_models()
+        # Not from `tenants.models`, on which the ledger's own tables are built.
+        import tenants.money.models  # noqa: F401, PLC0415 - registers them, from here on

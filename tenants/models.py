@@ -341,6 +341,3 @@ class ConfigVersion(models.Model):
     @override
     def __str__(self) -> str:
         return str(self.version)
-
-
-from tenants.money import models as ledger  # noqa: E402, F401 - registers the ledger's tables
