@@ -6,9 +6,11 @@ Run with `python -m tests.load.mock_upstream PORT`.
 
 import asyncio
 import sys
+from typing import cast
 
 import httptools
 import uvloop
+from typing_extensions import override
 
 WORDS = 200
 SLOW_WORDS, SLOW_S = 20, 0.02
@@ -51,12 +53,14 @@ _FAST = _STREAM_HEAD + _FAST_CHUNKS + chunked(_LAST % (b"fast", b"fast")) + _END
 class Provider(asyncio.Protocol):
     """One connection."""
 
+    @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+        transport = cast("asyncio.Transport", transport)
         self._transport = transport
         self._parser = httptools.HttpRequestParser(self)
         self._body = b""
 
+    @override
     def data_received(self, data: bytes) -> None:
         self._parser.feed_data(data)
 

@@ -2,9 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from typing import cast
 
 from msgspec import Struct
+from typing_extensions import override
 
 END_OF_CHUNKS = b"0\r\n\r\n"
 EVENT = b"data: "
@@ -30,10 +31,12 @@ class Client(asyncio.Protocol):
         self._sent = self._first = 0.0
         self._events = 0
 
+    @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+        transport = cast("asyncio.Transport", transport)
         self._transport = transport
 
+    @override
     def connection_lost(self, exc: Exception | None) -> None:
         if self._answered is not None and not self._answered.done():
             self._answered.set_exception(exc or ConnectionError("closed"))
@@ -47,6 +50,7 @@ class Client(asyncio.Protocol):
         self._transport.write(self._request)
         return self._answered
 
+    @override
     def data_received(self, data: bytes) -> None:
         if self._streamed:
             self._streamed_data(data)
@@ -97,8 +101,9 @@ def post(path: str, body: bytes, *headers: str) -> bytes:
 
 async def connect(port: int, request: bytes, *, streamed: bool) -> Client:
     loop = asyncio.get_running_loop()
-    make: Callable[[], Client] = lambda: Client(request, streamed=streamed)  # noqa: E731
-    _, client = await loop.create_connection(make, "127.0.0.1", port)
+    _, client = await loop.create_connection(
+        lambda: Client(request, streamed=streamed), "127.0.0.1", port
+    )
     return client
 
 
