@@ -36,7 +36,7 @@ from llm_gateway.scope import Scope
 from llm_gateway.service.controls import parse_controls, passed_on
 from llm_gateway.service.counting import OPERATION, count_tokens
 from llm_gateway.service.credentials import authenticate
-from llm_gateway.service.headers import of_error
+from llm_gateway.service.headers import of_error, of_request
 from llm_gateway.service.inbound import Inbound
 from llm_gateway.service.runtime import Runtime
 from tenants.ids import new_id
@@ -101,7 +101,7 @@ class DataPlane:
             caller = await self._admit(scope, headers, endpoint)
             if endpoint.operation == "models":
                 body = listing.render(self._runtime, caller, endpoint.adapter, scope["path"])
-                await respond(send, 200, [JSON, _id(request_id)], body)
+                await respond(send, 200, [JSON, *of_request(request_id)], body)
                 return
             inbound = Inbound(
                 request_id=request_id,
@@ -162,7 +162,3 @@ async def _refuse(send: Send, door: object, error: GatewayError, request_id: obj
 def _dialect(path: str) -> str:
     """Return in whose words a path that is not ours is refused."""
     return "anthropic_messages" if path.startswith("/v1/messages") else "openai_chat"
-
-
-def _id(request_id: object) -> tuple[bytes, bytes]:
-    return (b"x-request-id", str(request_id).encode())

@@ -33,10 +33,16 @@ def of_answer(exchange: "Exchange", attempt: "Attempt") -> Headers:
     return headers
 
 
+def of_request(request_id: object) -> Headers:
+    """Return the id under both names that official SDKs read: Anthropic's has no `x-`."""
+    value = _ascii(request_id)
+    return [(b"x-request-id", value), (b"request-id", value)]
+
+
 def of_target(request_id: object, deployment: Deployment) -> Headers:
     """Return what names a request and who answered it."""
     return [
-        (b"x-request-id", _ascii(request_id)),
+        *of_request(request_id),
         (b"x-mobius-model", _ascii(deployment.name)),
         (b"x-mobius-provider", _ascii(deployment.provider.name)),
     ]
@@ -44,7 +50,7 @@ def of_target(request_id: object, deployment: Deployment) -> Headers:
 
 def of_error(error: GatewayError, request_id: object, rates: Decision | None = None) -> Headers:
     """Return the headers of a refusal: code, whether and when to try again, rates."""
-    headers = [(b"x-request-id", _ascii(request_id)), (b"x-mobius-code", _ascii(error.code))]
+    headers = [*of_request(request_id), (b"x-mobius-code", _ascii(error.code))]
     if error.retry_after_s is not None and error.status in {429, 503}:
         headers.append((b"retry-after", _ascii(max(1, math.ceil(error.retry_after_s)))))
     elif error.status in {429, 503}:
