@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.contract.clients import Clients
 from tests.contract.configured import sections
 from tests.contract.recordings import Recording
 from tests.harness import replay
@@ -99,3 +100,10 @@ def stage(served: Stage, upstream: Upstream) -> Stage:
     """Return the stage; its scripted upstream has seen nothing yet."""
     assert served.upstream is upstream
     return served
+
+
+@pytest.fixture(scope="session")
+def clients() -> Iterator[Clients]:
+    made = Clients()
+    yield made
+    made.close()
