@@ -11,7 +11,7 @@ from django.db.models import Q
 from msgspec import Struct
 
 from tenants.keys import key_digest
-from tenants.models import ApiKey, Budget, Owned, RateLimit
+from tenants.models import ApiKey, Budget, Owned, RateLimit, Tenant
 from tenants.reader import Reader
 from tenants.types import BudgetRule, Caller, Payloads, RateRule
 
@@ -133,6 +133,18 @@ def load_caller(digest: str) -> Caller | None:
     return caller_of(key) if key else None
 
 
+def load_caller_of(who: str | Tenant | ApiKey) -> Caller | None:
+    """Read the caller that code of this process speaks for: a tenant, by name too, or a key.
+
+    None for an unknown, revoked or switched-off one. A tenant is bound by its own rules alone.
+    """
+    if isinstance(who, ApiKey):
+        return load_caller(who.digest)
+    named = {"name": who} if isinstance(who, str) else {"pk": who.pk}
+    tenant = Tenant.objects.filter(active=True, **named).first()
+    return caller_of(ApiKey(tenant=tenant, public_id="")) if tenant else None
+
+
 def caller_of(key: ApiKey) -> Caller:
     """Return a key with everything that binds it."""
     tenant, project = key.tenant, key.project
@@ -161,7 +173,9 @@ def _allowed(*lists: list[str] | None) -> frozenset[str] | None:
 
 def _binding(key: ApiKey) -> Q:
     """Return which rules bind a key: its own, its project's, its tenant's."""
-    binding = Q(project=None, api_key=None) | Q(api_key=key)
+    binding = Q(project=None, api_key=None)
+    if key.pk is not None:
+        binding |= Q(api_key=key)
     return binding | Q(project=key.project) if key.project_id else binding
 
 

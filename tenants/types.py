@@ -89,7 +89,7 @@ class Caller(Struct, frozen=True, kw_only=True):
 
     tenant_id: int
     tenant: str
-    key_id: int
+    key_id: int | None  # None for trusted code that speaks for a tenant without a key
     key: str
     key_public_id: str
     project_id: int | None = None

@@ -6,11 +6,12 @@ from llm_gateway.service.runtime import Runtime
 
 _runtime: Runtime | None = None
 _opening: asyncio.Lock | None = None
+_loop: asyncio.AbstractEventLoop | None = None
 
 
 async def opened() -> Runtime:
     """Return the runtime, opening it first where nobody has."""
-    global _runtime, _opening  # noqa: PLW0603 - one of each for the life of the process
+    global _runtime, _opening, _loop  # noqa: PLW0603 - one of each for the life of the process
     if _runtime is not None:
         return _runtime
     _opening = _opening or asyncio.Lock()
@@ -18,8 +19,13 @@ async def opened() -> Runtime:
         if _runtime is None:
             runtime = Runtime()
             await runtime.start()
-            _runtime = runtime
+            _runtime, _loop = runtime, asyncio.get_running_loop()
     return _runtime
+
+
+def loop() -> asyncio.AbstractEventLoop | None:
+    """Return the event loop that the runtime belongs to, None where it is not open."""
+    return _loop if _runtime is not None else None
 
 
 async def close() -> None:
