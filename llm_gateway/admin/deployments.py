@@ -19,6 +19,7 @@ from llm_gateway.admin.catalogued import add_catalogue_prices
 from llm_gateway.configuration.schema import RateLimits
 from llm_gateway.models import Model, Price
 from llm_gateway.providers.catalog import CAPABILITIES
+from llm_gateway.providers.known_models import model_facts
 from tenants.admin.base import ConsoleAdmin, Inline, Switchable
 from tenants.admin.columns import NOTHING, column, money
 from tenants.admin.forms import ChoicesField, RecordField, whole
@@ -211,7 +212,9 @@ class ModelAdmin(Switchable):
 
     @column("context", order="context_window")
     def window(self, model: Model) -> str:
-        return f"{model.context_window:,}" if model.context_window else NOTHING
+        known = model_facts(model.provider.kind, model.upstream_name or model.name)
+        tokens = model.context_window or known.context_window
+        return f"{tokens:,}" if tokens else NOTHING
 
     @column("state", order="enabled", labels=ON)
     def state(self, model: Model) -> str:

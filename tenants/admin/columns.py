@@ -38,8 +38,9 @@ def money(nano: int | None) -> str:
         return NOTHING
     if abs(nano) >= NANO or nano == 0:
         return f"${nano / NANO:,.2f}"
-    text = f"{nano / NANO:.3g}"
-    return f"${text}" if "e" not in text else f"${short_usd(nano)}"
+    # Three digits of what is below a dollar, never fewer decimals than cents have.
+    digits = len(str(abs(nano)))
+    return f"${short_usd(round(nano, 3 - digits) if digits > 3 else nano)}"  # noqa: PLR2004 - see above
 
 
 def duration(milliseconds: float | None) -> str:
