@@ -9,6 +9,7 @@ import hashlib
 import hmac
 import os
 from collections.abc import Sequence
+from functools import lru_cache
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -56,7 +57,15 @@ def rewrap(sealed: bytes, *bound_to: object) -> bytes:
 
 def digest(pepper: bytes, secret: str) -> str:
     """Return the digest by which an api key is looked up: HMAC-SHA-256 in hex."""
-    return hmac.digest(pepper, secret.encode(), "sha256").hex()
+    keyed = _keyed(pepper).copy()
+    keyed.update(secret.encode())
+    return keyed.hexdigest()
+
+
+@lru_cache(maxsize=4)
+def _keyed(pepper: bytes) -> hmac.HMAC:
+    # Keying costs more than the digest itself, and would give up the interpreter lock each time.
+    return hmac.new(pepper, digestmod=hashlib.sha256)
 
 
 def fingerprint(secret: str) -> str:

@@ -2,13 +2,14 @@
 
 import asyncio
 import logging
+import os
 import time
 from contextlib import suppress
 from datetime import UTC, datetime
-from random import Random, SystemRandom
+from random import Random
 
 from django.conf import settings
-from django.db import DEFAULT_DB_ALIAS, Error, connections
+from django.db import Error
 
 from llm_gateway import metrics
 from llm_gateway.adapters import mock
@@ -28,8 +29,7 @@ from tenants.auth import Authenticator
 from tenants.keys import pepper
 from tenants.limits import make_limits
 from tenants.money.fleet import count_live_writers
-from tenants.money.from_settings import ledger_key, open_store
-from tenants.money.ledger import Ledger
+from tenants.money.from_settings import make_ledger
 from tenants.reader import Reader
 
 LOOK_EVERY_S = 5.0
@@ -43,7 +43,7 @@ class Runtime:
     def __init__(self) -> None:
         self.clock = time.monotonic
         self.wall_clock = time.time  # noqa: TID251 - handed on as the argument it has to be
-        self.rng: Random = SystemRandom()
+        self.rng = Random(os.urandom(32))  # noqa: S311 - jitter and weights, no secrets
         self.reader = Reader()
         self.board = Board(self.clock, self.rng)
         self.snapshot = SnapshotHolder(self.reader, [self._configuration_changed])
@@ -63,7 +63,7 @@ class Runtime:
         await self.snapshot.load()
         played = MockTransport(mock.reply, mock.MockOptions, rng=self.rng, clock=self.wall_clock)
         self.egress = Egress(version=VERSION, mock=played)
-        self.ledger = Ledger(open_store(connections[DEFAULT_DB_ALIAS]), ledger_key)
+        self.ledger = make_ledger()
         self.ledger.start()
         self.limits = make_limits(settings.REDIS_URL, lambda: self._live_processes)
         self.recorder = Recorder(sinks=[metrics.observe, log_line])
