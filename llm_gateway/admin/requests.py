@@ -102,7 +102,7 @@ class RequestLogAdmin(ReadOnlyAdmin):
         ("What happened", {"fields": ("summary",)}),
         ("Attempts", {"fields": ("attempts",)}),
         ("Limits checked", {"fields": ("limits",)}),
-        ("Candidates", {"fields": ("candidates",)}),
+        ("Plan", {"fields": ("candidates", "dropped", "steps")}),
         ("Cost", {"fields": ("line_items", "usage")}),
         ("Ids", {"fields": ("ids",)}),
         ("Decision record as kept", {"fields": ("decision",), "classes": ["collapse"]}),
@@ -192,9 +192,17 @@ class RequestLogAdmin(ReadOnlyAdmin):
     def limits(self, log: RequestLog) -> SafeString | str:
         return _records(log, "limits")
 
-    @column("and why dropped")
+    @column("targets in order")
     def candidates(self, log: RequestLog) -> SafeString | str:
         return _records(log, "candidates")
+
+    @column("dropped, and why")
+    def dropped(self, log: RequestLog) -> SafeString | str:
+        return _records(log, "dropped")
+
+    @column("step by step")
+    def steps(self, log: RequestLog) -> SafeString | str:
+        return _records(log, "steps")
 
     @column("line items")
     def line_items(self, log: RequestLog) -> SafeString | str:
@@ -228,7 +236,7 @@ class RequestLogAdmin(ReadOnlyAdmin):
 
 def _records(log: RequestLog, part: str) -> SafeString | str:
     found = log.decision.get(part) or []
-    rows = [row if isinstance(row, dict) else {part: row} for row in found]
+    rows = [row if isinstance(row, dict) else {part.rstrip("s"): row} for row in found]
     return facts_table(rows)
 
 

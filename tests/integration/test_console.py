@@ -89,7 +89,13 @@ def everything(tenant: Tenant, provider: Provider) -> None:
         end_user=XSS,
         error=XSS,
         lines=[{"unit": "input_token", "units": 10, "amount_nano": 2500}],
-        decision={"attempts": attempts, "limits": [{"limit": "requests", "used": 3}]},
+        decision={
+            "attempts": attempts,
+            "limits": [{"limit": "requests", "used": 3}],
+            "candidates": ["openai/gpt", XSS],
+            "dropped": [{"name": "demo/mock", "cause": "capability", "reason": XSS}],
+            "steps": [{"at_ms": 3.5, "reason": XSS}],
+        },
     )
     AuditEvent.objects.create(actor=XSS, action="updated", changes={"name": [XSS, "plain"]})
 
