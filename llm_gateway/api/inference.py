@@ -1,7 +1,7 @@
 """Complete, stream and embed: the one path, asked in the gateway's own words."""
 
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 from django.http import HttpResponse, StreamingHttpResponse
@@ -22,6 +22,8 @@ from llm_gateway.service.inbound import Answer, Controls, Inbound
 from llm_gateway.types import StrategyName
 
 TAGS = ["inference"]
+STRATEGIES = get_args(StrategyName)
+MOST_MODELS = 16
 
 
 class Inference(GatewayView):
@@ -136,14 +138,31 @@ def _steered(body: dict[str, Any], controls: Controls) -> Controls:
     provider, strategy = body.pop("provider", None), body.pop("strategy", None)
     if provider is not None and not isinstance(provider, str):
         raise InvalidRequestError("'provider' must be a name.", param="provider")
-    if strategy is not None and strategy not in StrategyName.__args__:  # type: ignore[attr-defined]
-        listed = ", ".join(StrategyName.__args__)  # type: ignore[attr-defined]
-        raise InvalidRequestError(f"'strategy' must be one of {listed}.", param="strategy")
+    if strategy is not None and strategy not in STRATEGIES:
+        raise InvalidRequestError(
+            f"'strategy' must be one of {', '.join(STRATEGIES)}.", param="strategy"
+        )
     return replace(
         controls,
         provider=controls.provider or provider,
         strategy=controls.strategy or strategy,
+        further=_further(body),
     )
+
+
+def _further(body: dict[str, Any]) -> tuple[str, ...]:
+    """Put the first of `models` where one model stands; return the others."""
+    models = body.pop("models", None)
+    if models is None:
+        return ()
+    if not isinstance(models, list) or not all(isinstance(name, str) for name in models):
+        raise InvalidRequestError("'models' must be a list of names.", param="models")
+    if not 0 < len(models) <= MOST_MODELS or body.get("model") is not None:
+        raise InvalidRequestError(
+            f"Send 'model', or 'models' with 1 to {MOST_MODELS} names.", param="models"
+        )
+    body["model"] = models[0]
+    return tuple(models[1:])
 
 
 def _check_no_stream(body: dict[str, Any]) -> None:

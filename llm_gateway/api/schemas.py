@@ -1,11 +1,13 @@
 """Describe requests and answers for the OpenAPI document; the adapters do the validating."""
 
+from typing import get_args
+
 from drf_spectacular.utils import OpenApiExample, OpenApiResponse
 from rest_framework import serializers
 
 from llm_gateway.types import StrategyName
 
-STRATEGIES: list[str] = list(StrategyName.__args__)  # type: ignore[attr-defined] # a Literal
+STRATEGIES = list(get_args(StrategyName))
 
 
 class Problem(serializers.Serializer[None]):

@@ -25,11 +25,13 @@ class Ask(Struct, frozen=True, kw_only=True):
 
     `input_tokens` is the best estimate (for conditions), `input_at_least` what is certain (for
     context windows). `models` is the caller's allow list, None for everything. `budget_used` is
-    the used share of the caller's tightest budget.
+    the used share of the caller's tightest budget. `further` are models to go on to: with them,
+    `model` is a model's name too and no route's.
     """
 
     model: str
     tenant_id: int
+    further: tuple[str, ...] = ()
     operation: str = "chat"
     needs: frozenset[str] = frozenset()
     input_tokens: int = 0
@@ -55,15 +57,22 @@ def asked_route(ask: Ask, configuration: Configuration) -> RouteConfig:
 
     Raises ModelNotFoundError, in the same words, for what is unknown and what is not allowed.
     """
-    if ask.models is None or ask.model in ask.models:
-        route = configuration.routes.get(ask.model)
-        if route is not None:
-            return route
-        if _visible(configuration.models.get(ask.model, ()), ask):
-            line = RouteTarget(model=ask.model)
-            return RouteConfig(name=ask.model, strategy="weighted", targets=(line,))
+    if ask.further:
+        lines = tuple(_line(name, ask, configuration) for name in (ask.model, *ask.further))
+        return RouteConfig(name=ask.model, strategy="fallback", targets=lines)
+    route = configuration.routes.get(ask.model)
+    if route is not None and (ask.models is None or ask.model in ask.models):
+        return route
+    line = _line(ask.model, ask, configuration)
+    return RouteConfig(name=ask.model, strategy="weighted", targets=(line,))
+
+
+def _line(name: str, ask: Ask, configuration: Configuration) -> RouteTarget:
+    allowed = ask.models is None or name in ask.models
+    if allowed and _visible(configuration.models.get(name, ()), ask):
+        return RouteTarget(model=name)
     raise ModelNotFoundError(
-        f"The model {ask.model!r} does not exist or this key may not call it.", param="model"
+        f"The model {name!r} does not exist or this key may not call it.", param="model"
     )
 
 

@@ -19,6 +19,7 @@ from llm_gateway.errors import (
     ServerFaultError,
     ShutdownError,
     ThrottledError,
+    UnavailableError,
     UnexpressibleError,
 )
 from llm_gateway.resilience.retry import Situation, next_step, rest_step
@@ -135,13 +136,13 @@ class Exchange:
             step = next_step(self._situation(failures, left, target, repeats), self.runtime.rng)
             self.steps.append(step.reason)
             if step.action == "stop":
-                raise failures[-1]
+                raise self._with_time(failures[-1])
             self.runtime.retry_budget = self.runtime.retry_budget.further()
             if step.action == "repeat":
                 repeats += 1
                 await asyncio.sleep(step.wait_s)
                 left = [soonest([target, *self.plan.attempts], self._view(call))[0]]
-        raise refusal or (failures[-1] if failures else self._nothing_open())
+        raise refusal or (self._with_time(failures[-1]) if failures else self._nothing_open())
 
     async def _open(self, attempt: Attempt) -> Attempt:
         """Open an attempt; one that fails is ended here, and listed unless nothing was held."""
@@ -216,6 +217,7 @@ class Exchange:
         inbound, configuration = self.inbound, self.runtime.snapshot.current.configuration
         ask = Ask(
             model=call.model,
+            further=inbound.controls.further,
             tenant_id=inbound.caller.tenant_id,
             operation=call.operation,
             needs=call.needs,
@@ -286,6 +288,13 @@ class Exchange:
             error_rate=health.error_rate if health else 0.0,
             repeat_success=health.repeat_success if health else None,
         )
+
+    def _with_time(self, error: GatewayError) -> GatewayError:
+        """Let a caller come back when the first target does, whatever the last provider said."""
+        if isinstance(error, ThrottledError | UnavailableError) and self.plan is not None:
+            assert self.call is not None  # noqa: S101 - planned for it
+            error.retry_after_s = soonest(self.plan.attempts, self._view(self.call))[1] or None
+        return error
 
     def _nothing_open(self) -> NoTargetError:
         """Return the error for a plan whose every circuit refuses."""

@@ -14,10 +14,11 @@ Headers = list[tuple[bytes, bytes]]
 
 
 class Controls(Struct, frozen=True, kw_only=True):
-    """Gateway controls of one request, from its headers and never from its body."""
+    """Gateway controls of one request; of a public dialect from its headers, never its body."""
 
     timeout_s: float | None = None
     strategy: str | None = None
+    further: tuple[str, ...] = ()  # models to go on to after the one asked for
     fallbacks: bool = True
     provider: str | None = None
     tags: Mapping[str, str] = {}

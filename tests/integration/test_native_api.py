@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import re
 from collections.abc import Iterator
 from datetime import datetime
 from decimal import Decimal
@@ -25,7 +26,7 @@ from tests.harness.config import (
 from tests.harness.database import SqliteDatabases
 from tests.harness.gateway import GatewayProcess, installed
 from tests.upstream.client import Upstream
-from tests.upstream.scripts import answer, failing, stream
+from tests.upstream.scripts import answer, cut, failing, gated, stream
 
 OTHER_KEY, USAGE_KEY = canary("api-key-of-globex"), canary("api-key-usage-only")
 PROBLEM = "application/problem+json"
@@ -89,11 +90,11 @@ def problem(response: httpx2.Response, status: int, code: str) -> Any:
 
 def logged(client: httpx2.Client, request_id: str) -> Any:
     """Return a request's record; it is written behind the answer."""
-    for _ in range(200):
+    for _ in range(500):
         response = client.get(f"/api/v1/requests/{request_id}")
         if response.status_code == 200:
             return response.json()
-    raise AssertionError(f"{request_id} was not logged: {response.text}")
+    raise AssertionError(f"{request_id} was not logged")
 
 
 # --- complete, stream, embed ---------------------------------------------------------------------
@@ -139,6 +140,60 @@ def test_without_a_model_the_first_route_is_asked(
     assert response.status_code == 200, response.text
     assert (response.json()["model"], response.json()["attempts"]) == ("beta", 2)
     assert upstream.order == ["alpha", "beta"]
+
+
+def test_models_are_tried_in_the_order_of_the_list(
+    client: httpx2.Client, upstream: Upstream
+) -> None:
+    upstream.script("beta", failing(429))
+    response = ask(client, models=["beta", "alpha"])
+    assert (response.json()["model"], upstream.order) == ("alpha", ["beta", "alpha"])
+    for wrong in ([], ["alpha", "alpha-then-beta"], ["alpha", 1], "alpha"):
+        assert ask(client, models=wrong).status_code in {400, 404}
+    told = problem(ask(client, models=["alpha"], model="beta"), 400, "invalid_request_error")
+    assert told["param"] == "models"
+    client.headers["authorization"] = f"Bearer {OTHER_KEY}"
+    problem(ask(client, models=["beta", "alpha"]), 404, "model_not_found")
+
+
+def test_a_provider_and_a_strategy_may_be_said_in_the_body(
+    client: httpx2.Client, upstream: Upstream
+) -> None:
+    response = ask(client, model="alpha-then-beta", strategy="best_quality", provider="openai")
+    assert response.status_code == 200, response.text
+    for wrong in ({"strategy": 7}, {"strategy": "best"}, {"provider": 7}):
+        body = {"prompt": "hi", **wrong}
+        told = problem(client.post("/api/v1/llm/complete", json=body), 400, "invalid_request_error")
+        assert told["param"] in wrong
+    assert len(upstream.calls) == 1
+
+
+def test_a_stream_that_breaks_says_so_and_is_not_done(
+    client: httpx2.Client, upstream: Upstream
+) -> None:
+    upstream.script("beta", cut(at_event=3))
+    response = ask(client, "stream", model="beta")
+    events = [event for event in response.text.split("\n\n") if event]
+    told = json.loads(events[-1].removeprefix("data: "))["error"]
+    assert (told["status"], told["code"]) == (502, "upstream_error")
+    assert told["request_id"] == response.headers["x-request-id"]
+    assert "[DONE]" not in response.text
+
+
+def test_a_stream_that_is_left_is_read_on_and_settled(
+    client: httpx2.Client, upstream: Upstream
+) -> None:
+    upstream.script("alpha", gated("go", after_events=2) + stream("one", "two", "three"))
+    body = {"prompt": "hi", "model": "alpha"}
+    with client.stream("POST", "/api/v1/llm/stream", json=body) as response:
+        assert response.status_code == 200
+        request_id = response.headers["x-request-id"]
+        next(response.iter_raw())
+    upstream.open_gate("go")
+    upstream.wait_ended(1)
+    record = logged(client, request_id)
+    assert (record["outcome"], record["estimated"]) == ("cancelled", False)
+    assert Decimal(record["cost_usd"]) * 10**9 == upstream.bill().total_nano_usd
 
 
 def test_a_stream_is_pieces_with_the_cost_at_the_end(
@@ -367,11 +422,16 @@ def test_the_schema_and_its_page_are_public_and_need_no_other_host(
         schema = anonymous.get("/api/v1/schema", params={"format": "json"}).json()
         page = anonymous.get("/api/v1/docs")
         script = anonymous.get("/api/v1/docs", params={"script": ""})
+        files = [anonymous.get(source) for source in sources_of(page.text)]
     assert "/api/v1/llm/complete" in schema["paths"]
     assert (page.status_code, script.status_code) == (200, 200)
-    sources = [part.split('"')[0] for part in page.text.replace("href=", "src=").split('src="')[1:]]
-    assert sources
-    assert all(source.startswith("/") for source in sources)
+    assert len(files) >= 4
+    assert {(file.status_code, file.url.host) for file in files} == {(200, "127.0.0.1")}
+    assert "unsafe-inline" not in page.headers["content-security-policy"].partition("style-src")[0]
+
+
+def sources_of(page: str) -> list[str]:
+    return re.findall(r'(?:src|href)="([^"]+)"', page)
 
 
 def test_every_route_of_the_schema_is_in_the_matrix(native_gateway: GatewayProcess) -> None:
