@@ -522,7 +522,7 @@ Ending = Literal["ok", "refused", "failed", "cancelled"]
 class AttemptRecord(Struct, frozen=True, kw_only=True):
     """One attempt as it ended; times in milliseconds, the first two since the request began.
 
-    `status` is what the provider said, `category` the kind of error, both empty without one.
+    `status` is what the provider said, if anything; `category` the kind of error, if there is one.
     """
 
     number: int

@@ -358,6 +358,14 @@ class Attempt:
             estimated=bill.usage.estimated,
         )
 
+    @property
+    def status(self) -> int | None:
+        """What the provider said: the error that an answer names, else the answer's own status."""
+        named: int | None = getattr(self.error, "upstream_status", None)
+        if named is None and self._upstream is not None:
+            return self._upstream.status
+        return named
+
     def record(self) -> AttemptRecord:
         """Return what the decision record says of this attempt."""
         origin = self.inbound.started
@@ -367,7 +375,7 @@ class Attempt:
             model=self.deployment.name,
             deployment_id=self.deployment.id,
             key_name=self.target.key.name if self.target.key else "",
-            status=getattr(self.error, "upstream_status", None),
+            status=self.status,
             category=self.error.category if self.error else "",
             outcome=self.outcome or "",
             reason=self.error.message if self.error else "",

@@ -281,7 +281,8 @@ class Exchange:
         return Situation(
             failures=failures,
             targets_left=len(left),
-            deadline_left_s=self._deadline(target) - self.runtime.clock(),
+            # Of who is next: a provider that is given less time than the next uses up only its own.
+            deadline_left_s=self._deadline(left[0] if left else target) - self.runtime.clock(),
             budget=self.runtime.retry_budget,
             policy=target.deployment.provider.retry,
             repeats=repeats,
@@ -310,7 +311,7 @@ class Exchange:
         return [
             {
                 "provider": attempt.provider.name,
-                "status": getattr(attempt.error, "upstream_status", None),
+                "status": attempt.status,
                 "category": attempt.error.category if attempt.error else None,
             }
             for attempt in self.attempts
