@@ -27,6 +27,7 @@ class AlwaysFirst(BaseContentNegotiation):
     def select_renderer(
         self, request: Request, renderers: Iterable[BaseRenderer], format_suffix: str | None = None
     ) -> tuple[BaseRenderer, str]:
+        del request, format_suffix
         renderer = next(iter(renderers))
         return renderer, renderer.media_type
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from datetime import datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -23,7 +24,6 @@ from tests.harness.config import (
     nano_prices,
     tenant,
 )
-from tests.harness.database import SqliteDatabases
 from tests.harness.gateway import GatewayProcess, installed
 from tests.upstream.client import Upstream
 from tests.upstream.scripts import answer, cut, failing, gated, stream
@@ -45,14 +45,16 @@ ANSWER = {
 }
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
 def native_gateway(
-    sqlite_databases: SqliteDatabases,
+    request: pytest.FixtureRequest,
     upstream_process: Upstream,
     tmp_path_factory: pytest.TempPathFactory,
-    output: Any,
+    output: Path,
 ) -> Iterator[GatewayProcess]:
     """Serve two tenants: acme with a budget of its own zone, globex with none."""
+    databases = request.getfixturevalue(f"{request.param}_databases")
+    redis_url = request.getfixturevalue("redis_url") if request.param == "postgres" else ""
     acme = tenant(
         time_zone="Asia/Kathmandu",
         budgets=[budget("1.00", name="daily", period="day")],
@@ -61,7 +63,7 @@ def native_gateway(
     )
     globex = tenant("globex", keys=[key("main", OTHER_KEY)], models=["beta"])
     wanted = configuration(upstream_process.base_url, tenants=[acme, globex])
-    with installed(sqlite_databases, tmp_path_factory.mktemp("home"), output) as gateway:
+    with installed(databases, tmp_path_factory.mktemp("home"), output, redis_url) as gateway:
         gateway.apply(wanted)
         yield gateway.serve()
 
