@@ -20,7 +20,7 @@ LEGS = {  # the fixture that starts each
 }
 RAN = "ran"
 _PROMISE, _LEGS = "promise", "legs"
-_ABSENT = re.compile(r"(?P<leg>\w+) leg(?: cannot start)?: (?P<reason>.+?)['\")]*$")
+_ABSENT = re.compile(r"(?P<leg>\w+) leg(?: cannot start)?: (?P<reason>.+?)['\")\]]*$")
 
 
 class Legs:
