@@ -38,6 +38,7 @@ _DEFAULTS: Mapping[type[GatewayError], RetryPolicy] = {
     UnavailableError: RetryPolicy(max_attempts=3, initial_delay=1.0),
     NotSentError: RetryPolicy(max_attempts=3, initial_delay=0.5),
     UpstreamTimeoutError: RetryPolicy(max_attempts=2, initial_delay=0.1),
+    DeadlineError: RetryPolicy(max_attempts=2, initial_delay=0.1),
     ServerFaultError: _FAULT,
     InvalidAnswerError: _FAULT,
     DroppedError: _FAULT,
@@ -129,7 +130,7 @@ def _why_stop(error: GatewayError, situation: Situation) -> str | None:
 def _why_final(error: GatewayError) -> str | None:
     if not isinstance(error, UpstreamError) or error.certainty is Certainty.REJECTED:
         return f"{error.code}: the same answer everywhere"
-    return "the deadline has passed" if isinstance(error, DeadlineError) else None
+    return None
 
 
 def _why_spent(error: GatewayError, situation: Situation) -> str | None:

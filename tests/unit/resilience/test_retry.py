@@ -57,7 +57,7 @@ def test_another_target_is_tried_at_once(error: Failing) -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [RejectedError("x"), BudgetError("x"), UnexpectedStatusError("x"), DeadlineError("x")]
+    "error", [RejectedError("x"), BudgetError("x"), UnexpectedStatusError("x")]
 )
 def test_what_fails_everywhere_is_not_tried_again(error: GatewayError) -> None:
     assert step(error, targets_left=5).action == "stop"
@@ -149,6 +149,12 @@ def test_a_wait_that_is_not_credible_is_not_listened_to(told: float) -> None:
     taken = step(ThrottledError("x", retry_after_s=told))
     assert taken.action == "repeat"
     assert taken.wait_s <= 10.0
+
+
+def test_a_target_whose_time_is_up_leaves_the_next_one_its_own() -> None:
+    assert step(DeadlineError("x"), targets_left=1, deadline_left_s=5.0).action == "next"
+    assert step(DeadlineError("x"), targets_left=1, deadline_left_s=0.0).action == "stop"
+    assert step(DeadlineError("x"), deadline_left_s=0.0).action == "stop"
 
 
 def test_no_wait_goes_past_the_deadline() -> None:
