@@ -19,11 +19,12 @@ PLAIN = {kind: f"plain-{kind}" for kind in KINDS}
 MAX_OUTPUT = 4096
 POOR_KEY, LISTING_KEY = canary("api-key-without-money"), canary("api-key-usage-only")
 
-# What a first target may suffer: how long it may take, and what the request log calls it.
+SILENT = {kind: f"silent-{kind}" for kind in KINDS}  # models to be stalled: they give up soon
 QUICK = {"connect": 1, "first_token": 0.4, "idle": 0.4, "total": 0.8}
-FAULTS = {"429": "rate_limit", "500": "server", "529": "server", "refused": "network"} | {
-    "timeout": "timeout"
-}
+ONCE = {"max_attempts": 1}
+STATUSES = (400, 401, 403, 404, 413, 418, 422, 429, 500, 502, 503, 504, 529)
+FAULTS = ("429", "500", "529", "refused", "timeout")
+SHAPES = ("whole", "streamed")
 
 
 class Descent(NamedTuple):
@@ -39,24 +40,43 @@ class Descent(NamedTuple):
     def name(self) -> str:
         return "-".join(("down", *self))
 
+    @property
+    def broken(self) -> str:
+        return f"{self.name}-1st"
+
+
+class Failing(NamedTuple):
+    """A model whose provider answers with `status`; one for each caller, since some then rest."""
+
+    status: int
+    upstream: str
+    caller: str
+
+    @property
+    def name(self) -> str:
+        return f"fails-{self.status}-{self.upstream}-for-{self.caller}"
+
+
+def failing_models() -> list[Failing]:
+    return [Failing(*values) for values in product(STATUSES, KINDS, KINDS)]
+
 
 def descents() -> list[Descent]:
     return [Descent(*values) for values in product(FAULTS, KINDS, KINDS, KINDS, SHAPES)]
-
-
-SHAPES = ("whole", "streamed")
 
 
 def sections(upstream_url: str, replay_url: str | None, refusing_url: str) -> dict[str, Any]:
     """Return all sections of the configuration; without `replay_url` there are no recordings."""
     ours, theirs = _base_urls(upstream_url), _base_urls(replay_url or upstream_url)
     rows = (
-        [_plain(kind, ours) for kind in KINDS]
+        [_served(PLAIN[kind], kind, ours) for kind in KINDS]
+        + [_served(SILENT[kind], kind, ours, timeouts=QUICK, retry=ONCE) for kind in KINDS]
         + [_played(row, ours if row.golden else theirs) for row in everything(*APIS)]
         + [
             _broken(case, _base_urls(refusing_url) if case.fault == "refused" else ours)
             for case in descents()
         ]
+        + [_served(case.name, case.upstream, ours, retry=ONCE) for case in failing_models()]
     )
     rich = tenant(
         budgets=[budget("1000.00", hard=False)],
@@ -66,7 +86,7 @@ def sections(upstream_url: str, replay_url: str | None, refusing_url: str) -> di
     return {
         "providers": [made for made, _ in rows],
         "models": [made for _, made in rows],
-        "routes": [route(case.name, f"{case.name}-1st", PLAIN[case.second]) for case in descents()],
+        "routes": [route(case.name, case.broken, PLAIN[case.second]) for case in descents()],
         "tenants": [rich, poor],
     }
 
@@ -75,22 +95,18 @@ def _base_urls(address: str) -> dict[str, str]:
     return {"openai": f"{address}/v1", "anthropic": address}
 
 
-def _plain(kind: str, base_urls: Mapping[str, str]) -> tuple[Row, Row]:
-    name = PLAIN[kind]
-    return provider(f"p-{name}", kind, base_urls[kind]), _model(name)
+def _served(name: str, kind: str, base_urls: Mapping[str, str], **fields: Any) -> tuple[Row, Row]:
+    return provider(f"p-{name}", kind, base_urls[kind], **fields), _model(name)
 
 
 def _played(row: Recording, base_urls: Mapping[str, str]) -> tuple[Row, Row]:
-    once = {"max_attempts": 1}
-    made = provider(f"p-{row.id}", row.kind, base_urls[row.kind], retry=once)
+    made = provider(f"p-{row.id}", row.kind, base_urls[row.kind], retry=ONCE)
     return made, _model(row.id, upstream_name=row.id if row.golden else f"rec:{row.id}")
 
 
 def _broken(case: Descent, base_urls: Mapping[str, str]) -> tuple[Row, Row]:
-    name = f"{case.name}-1st"
     timeouts = {"timeouts": QUICK} if case.fault == "timeout" else {}
-    made = provider(f"p-{name}", case.first, base_urls[case.first], **timeouts)
-    return made, _model(name)
+    return _served(case.broken, case.first, base_urls, **timeouts)
 
 
 def _model(name: str, **fields: Any) -> Row:

@@ -21,6 +21,10 @@ PATHS = {
     "anthropic.count_tokens": "/v1/messages/count_tokens",
 }
 CHATS = ("openai.chat", "anthropic.messages")
+API = {"openai": "openai.chat", "anthropic": "anthropic.messages"}
+OTHER = {"openai": "anthropic", "anthropic": "openai"}
+# Golden streams that the gateway is there to mend: an SDK reads them from nobody else.
+UNREADABLE = ("nested_model_and_spaces", "odd_lines", "usage_not_asked_for")
 
 
 class Recording(Struct, frozen=True):

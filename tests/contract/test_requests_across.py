@@ -8,10 +8,9 @@ import pytest
 from tests.contract import asked_anthropic, asked_openai
 from tests.contract.configured import MAX_OUTPUT, PLAIN
 from tests.contract.conftest import Stage
-from tests.contract.recordings import CHATS, PATHS, Recording, everything, identifier, send
+from tests.contract.recordings import CHATS, OTHER, PATHS, Recording, everything, identifier, send
 
 ROWS = everything(*CHATS)
-OTHER = {"openai": "anthropic", "anthropic": "openai"}
 HI = [{"role": "user", "content": "hi"}]
 
 

@@ -9,11 +9,9 @@ from tests.contract.clients import Clients, ask, async_anthropic, async_openai, 
 from tests.contract.clients import whole as put_together
 from tests.contract.configured import APIS, KINDS
 from tests.contract.conftest import Stage
-from tests.contract.recordings import CHATS, Recording, everything, identifier
+from tests.contract.recordings import CHATS, UNREADABLE, Recording, everything, identifier
 
-# Streams that the gateway is there to mend, or that no SDK reads.
-ODD = ("nested_model_and_spaces", "odd_lines", "usage_not_asked_for")
-GOOD = [row for row in everything(*APIS) if row.status < 400 and not row.id.endswith(ODD)]
+GOOD = [row for row in everything(*APIS) if row.status < 400 and not row.id.endswith(UNREADABLE)]
 STREAMS = [row for row in GOOD if row.streamed and row.api in CHATS]
 WHOLE = [row for row in GOOD if not row.streamed]
 
