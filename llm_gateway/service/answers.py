@@ -100,9 +100,7 @@ class Crossed:
         frames = self._framer.feed(chunk)
         self.frames += len(frames)
         pieces = [
-            self._writer.feed(event)
-            for frame in frames
-            for event in self._reader.feed(frame)
+            self._writer.feed(event) for frame in frames for event in self._reader.feed(frame)
         ]
         if self.facts.complete and not self.tail:
             self.tail = self._writer.end()

@@ -5,11 +5,9 @@ another target can still take over.
 """
 
 from collections.abc import AsyncIterator
-from typing import Any
 
-import msgspec
 from msgspec import Struct
-from msgspec.structs import asdict, replace
+from msgspec.structs import replace
 
 from llm_gateway.adapters import ADAPTERS, CHAT_ADAPTERS
 from llm_gateway.errors import (
@@ -29,15 +27,16 @@ from llm_gateway.providers.auth import Credential
 from llm_gateway.providers.headers import HOP_HEADER
 from llm_gateway.providers.upstream import Upstream
 from llm_gateway.resilience.breaker import Verdict
-from llm_gateway.service import bounds
+from llm_gateway.service import bounds, settling
 from llm_gateway.service.answers import Speaking, Translation, translate_whole, translation
 from llm_gateway.service.inbound import Inbound
+from llm_gateway.service.rates import rate_error
 from llm_gateway.service.runtime import Runtime
 from llm_gateway.types import AttemptRecord, Call, ChatRequest, Facts, Outgoing, Target, Timeouts
+from tenants.limits import Decision, Ticket
 from tenants.money import types as money
 from tenants.money.applicable import applicable
 from tenants.secrets import SecretError
-from tenants.types import usd
 
 EVENT_STREAM = "text/event-stream"
 
@@ -81,6 +80,7 @@ class Attempt:
         self._chunks: AsyncIterator[bytes] | None = None
         self._translation: Translation | None = None
         self._verdict: Verdict | None = None
+        self._rates: Decision | None = None
         self._ended = False
 
     # --- forth ------------------------------------------------------------------------------
@@ -91,6 +91,7 @@ class Attempt:
         if not self._verdict.allowed:
             self._ended = True
             raise CircuitOpen(self._verdict)
+        await self._take_rates()
         self.outgoing = self._addressed(self._render())
         self.hold = await self._admit(deadline)
         self._upstream = upstream = await self._send(deadline)
@@ -101,6 +102,17 @@ class Attempt:
             await self._open_stream(upstream)
         else:
             await self._read_whole(upstream)
+
+    async def _take_rates(self) -> None:
+        """Take the deployment's own rates, over all tenants. Raises RateLimitError."""
+        rates, call = self.deployment.rates, self.call
+        if rates is None:
+            return
+        tokens = bounds.estimate(call.size) + (call.max_output_tokens or 0) * call.choices
+        name = f"{self.inbound.request_id}/{self.number}"
+        self._rates = await self.runtime.limits.admit(0, name, (rates,), tokens)
+        if not self._rates.allowed:
+            raise rate_error(self._rates)
 
     def _render(self) -> Outgoing:
         """Return the request in the target's words. Raises UnexpressibleError."""
@@ -119,7 +131,8 @@ class Attempt:
         sent = self.output_bound if self.hard and unbounded else None
         if self.adapter is self.inbound.door:
             changes = Additions(deployment.upstream_name, sent)
-            return self.adapter.render_relay(call, changes, self.provider.quirks)
+            relayed: Outgoing = self.adapter.render_relay(call, changes, self.provider.quirks)
+            return relayed
         asked: ChatRequest = self.inbound.door.parse_request(call.body)
         # Asked to stream also for callers who do not: first-token and idle limits work (faults §3).
         request = replace(asked, model=deployment.upstream_name, stream=True)
@@ -141,31 +154,19 @@ class Attempt:
 
     async def _admit(self, deadline: float) -> money.Hold:
         """Take the hold. Raises BudgetError, ModelNotPricedError or a RefusalError."""
-        caller, controls, deployment = self.inbound.caller, self.inbound.controls, self.deployment
-        price = self.runtime.price_now(deployment)
+        price = self.runtime.price_now(self.deployment)
         bound = bounds.bound(self.call, self.outgoing, price, output=self.output_bound)
-        bounds.check_priced(bound, deployment, hard=self.hard)
+        bounds.check_priced(bound, self.deployment, hard=self.hard)
         self.price = bound.price
-        request = money.HoldRequest(
-            request_id=self.inbound.request_id,
-            attempt_no=self.number,
-            tenant_id=caller.tenant_id,
-            project_id=caller.project_id,
-            api_key_id=caller.key_id,
-            deployment_id=deployment.id,
-            model=deployment.name,
-            price_version_id=bound.price.id if bound.price else None,
-            amount_nano=bound.amount_nano,
+        request = settling.hold_request(
+            self.inbound,
+            self.call,
+            self.target,
+            bound,
+            number=self.number,
             buckets=self.buckets,
-            input_estimate=bounds.estimate(len(self.outgoing.body)),
-            input_nano=bound.input_nano,
-            output_nano_per_million=(bound.price.output or 0) if bound.price else 0,
-            deadline_s=max(0.0, deadline - self.runtime.clock()),
-            end_user=self.call.end_user or "",
-            tags=dict(controls.tags),
-            zero_price=bound.free,
-            unpriced=bound.price is None,
         )
+        request = replace(request, deadline_s=max(0.0, deadline - self.runtime.clock()))
         try:
             answer = await self.runtime.ledger.admit(request)
         except money.LedgerUnavailableError:
@@ -177,7 +178,7 @@ class Attempt:
                 "Too many requests wait for the ledger.", retry_after_s=1
             ) from None
         if isinstance(answer, money.Refusal):
-            raise BudgetError(answer.message, detail=_refusal_detail(answer))
+            raise BudgetError(answer.message, detail=settling.refusal_detail(answer))
         return answer
 
     async def _send(self, deadline: float) -> Upstream:
@@ -306,8 +307,17 @@ class Attempt:
         # Before anything that waits: the ledger takes a settle even if we are cancelled now.
         if self.hold is not None:
             await self._settle(self.hold, error, left=left)
+        if self._rates is not None:
+            await self._give_back_rates(self._rates.ticket)
         if self._upstream is not None and good:
             await self._upstream.close()
+
+    async def _give_back_rates(self, ticket: Ticket | None) -> None:
+        if self.hold is None:
+            await self.runtime.limits.refund(ticket)
+            return
+        used = self.bill.usage.input + self.bill.usage.output if self.bill else 0
+        await self.runtime.limits.settle(ticket, used)
 
     def _tell_board(self, error: GatewayError | None, *, left: bool) -> None:
         if self._verdict is not None and self._verdict.allowed:
@@ -321,42 +331,19 @@ class Attempt:
 
     async def _settle(self, hold: money.Hold, error: GatewayError | None, *, left: bool) -> None:
         ledger = self.runtime.ledger
+        ending = settling.ending(
+            self.facts, error, price=self.price, outgoing=self.outgoing, left=left
+        )
+        self.outcome, self.bill = ending.outcome, ending.bill
         try:
-            if self._may_be_billed(error) and not self._reported():
-                self.outcome = "uncertain"
-                await ledger.mark_uncertain(hold, self.facts.output_bytes // bounds.BYTES_PER_TOKEN)
-                return
-            settlement = self._settlement(error, left=left)
-            self.outcome = settlement.outcome
-            self.settled = await ledger.settle(hold, settlement)
+            if ending.settlement is None:
+                await ledger.mark_uncertain(hold, bounds.estimate(self.facts.output_bytes))
+            else:
+                self.settled = await ledger.settle(hold, ending.settlement)
         except money.LedgerUnavailableError:
             raise LedgerUnavailableError(
                 "The ledger cannot be written now.", retry_after_s=2
             ) from None
-
-    def _reported(self) -> bool:
-        """Say whether the provider told the whole usage, and not only how it began."""
-        usage = self.facts.usage
-        return usage is not None and not usage.estimated
-
-    def _may_be_billed(self, error: GatewayError | None) -> bool:
-        """Say whether nobody can tell if the provider did, and bills, the work (faults.md §1)."""
-        if error is None or self.facts.error is not None:
-            return False
-        return isinstance(error, UpstreamError) and error.certainty is Certainty.AMBIGUOUS
-
-    def _settlement(self, error: GatewayError | None, *, left: bool) -> money.Settlement:
-        if error is not None and not self._reported():
-            return money.Settlement(outcome="failed", amount_nano=0)
-        self.bill = bill = bounds.bill(self.facts, self.price, self.outgoing)
-        outcome: money.Outcome = "settled" if error is None else "failed"
-        return money.Settlement(
-            outcome="cancelled" if left and error is None else outcome,
-            amount_nano=bill.amount_nano,
-            usage=asdict(bill.usage),
-            lines=msgspec.to_builtins(bill.lines),
-            estimated=bill.usage.estimated,
-        )
 
     @property
     def status(self) -> int | None:
@@ -384,15 +371,3 @@ class Attempt:
             duration_ms=self.duration * 1000,
             cost_nano=self.bill.amount_nano if self.bill else 0,
         )
-
-
-def _refusal_detail(refusal: money.Refusal) -> dict[str, Any]:
-    return {
-        "budget": refusal.budget,
-        "scope": refusal.scope,
-        "period": refusal.period,
-        "limit": usd(refusal.limit_nano),
-        "used": usd(refusal.used_nano),
-        "held": usd(refusal.held_nano),
-        "renews_at": refusal.renews_at.isoformat() if refusal.renews_at else None,
-    }

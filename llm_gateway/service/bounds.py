@@ -19,6 +19,7 @@ class Bound(Struct, frozen=True, kw_only=True):
     price: Price | None
     input_tokens: int
     output_tokens: int
+    input_estimate: int
     amount_nano: int = 0
     input_nano: int = 0
 
@@ -55,6 +56,7 @@ def bound(call: Call, outgoing: Outgoing, price: Price | None, *, output: int) -
             images=call.images,
         ),
         output_tokens=output * call.choices,
+        input_estimate=estimate(len(outgoing.body)),
     )
     if price is None:
         return bounded
@@ -64,9 +66,7 @@ def bound(call: Call, outgoing: Outgoing, price: Price | None, *, output: int) -
             amount_nano=pricing.bound(
                 price, input_tokens=bounded.input_tokens, output_tokens=bounded.output_tokens
             ),
-            input_nano=pricing.bound(
-                price, input_tokens=estimate(len(outgoing.body)), output_tokens=0
-            ),
+            input_nano=pricing.bound(price, input_tokens=bounded.input_estimate, output_tokens=0),
         )
     except pricing.UnpricedError:
         return replace(bounded, price=None)

@@ -17,8 +17,17 @@ from llm_gateway.service.runtime import Runtime
 # Under this name the ASGI scope holds the `Scope` of a request that goes through Django.
 CLOSING = "mobius.closing"
 
+# What still reads on when the process stops has this long; the ledger's next start settles the rest.
+LAST_SECONDS = 5.0
+
 Result = TypeVar("Result")
 _reading_on: set[asyncio.Task[None]] = set()
+
+
+async def read_to_the_end() -> None:
+    """Wait for what is read on in the background, before what it needs is closed."""
+    if _reading_on:
+        await asyncio.wait(set(_reading_on), timeout=LAST_SECONDS)
 
 
 class Carried:

@@ -8,8 +8,8 @@ import asyncio
 import math
 from asyncio import CancelledError
 from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
 
-from llm_gateway import pricing
 from llm_gateway.errors import (
     BudgetError,
     GatewayError,
@@ -23,17 +23,21 @@ from llm_gateway.errors import (
     UnexpressibleError,
 )
 from llm_gateway.resilience.retry import Situation, next_step, rest_step
-from llm_gateway.routing.candidates import Ask, Dropped
+from llm_gateway.routing.candidates import Dropped
 from llm_gateway.routing.health import View, rest_key, soonest
 from llm_gateway.routing.router import Plan, plan, remaining
 from llm_gateway.service import bounds, headers
 from llm_gateway.service.attempt import Attempt, CircuitOpen
 from llm_gateway.service.body import parse_body
 from llm_gateway.service.inbound import Answer, Inbound, Unfinished
+from llm_gateway.service.planning import asking_for, view_for
+from llm_gateway.service.rates import rate_error
 from llm_gateway.service.record import call_record
 from llm_gateway.service.runtime import Runtime
-from llm_gateway.types import Call, Deployment, Target
-from tenants.limits import Decision
+from llm_gateway.types import Call, Target
+
+if TYPE_CHECKING:
+    from tenants.limits import Decision
 
 DRAIN_S = 120.0
 MAX_HOPS = 2
@@ -51,6 +55,7 @@ class Exchange:
         self.steps: list[str] = []
         self.skipped: list[Dropped] = []
         self.error: GatewayError | None = None
+        self.refusal: GatewayError | None = None  # by our own limits, of one target
         self.left_at = math.inf
         self._recorded = False
 
@@ -109,40 +114,51 @@ class Exchange:
             caller.tenant_id, str(self.inbound.request_id), caller.rates, tokens
         )
         if not self.rates.allowed:
-            raise _rate_error(self.rates)
+            raise rate_error(self.rates)
 
     async def _first_answer(self, call: Call) -> Attempt:
         """Go down the plan until a target answers. Raises the last one's fault."""
         self.plan = self._plan(call)
-        left, failures, repeats = list(self.plan.attempts), [], 0
-        refusal: GatewayError | None = None
+        left, repeats = list(self.plan.attempts), 0
+        failures: list[GatewayError] = []
         await self._rest_first(left)
         while left:
             target = left.pop(0)
-            attempt = Attempt(self.runtime, self.inbound, call, target, len(self.attempts) + 1)
-            try:
-                return await self._open(attempt)
-            except CircuitOpen as passed:
-                self.skipped.append(Dropped(target.name, "condition", str(passed)))
+            outcome = await self._try(call, target)
+            if isinstance(outcome, Attempt):
+                return outcome
+            if outcome is None:
                 continue
-            except (BudgetError, UnexpressibleError) as error:
-                # Of this target alone: a cheaper one may fit, another may have the word.
-                refusal = error
-                self.skipped.append(Dropped(target.name, "condition", error.message))
-                continue
-            except GatewayError as error:
-                failures.append(error)
-            left = remaining(left, target, failures[-1])
+            failures.append(outcome)
+            left = remaining(left, target, outcome)
             step = next_step(self._situation(failures, left, target, repeats), self.runtime.rng)
             self.steps.append(step.reason)
             if step.action == "stop":
-                raise self._with_time(failures[-1])
+                break
             self.runtime.retry_budget = self.runtime.retry_budget.further()
             if step.action == "repeat":
                 repeats += 1
                 await asyncio.sleep(step.wait_s)
                 left = [soonest([target, *self.plan.attempts], self._view(call))[0]]
-        raise refusal or (self._with_time(failures[-1]) if failures else self._nothing_open())
+        if failures:
+            raise self._with_time(failures[-1])
+        raise self.refusal or self._nothing_open()
+
+    async def _try(self, call: Call, target: Target) -> Attempt | GatewayError | None:
+        """Return an open attempt, what it failed by, or None for a target that is passed over."""
+        attempt = Attempt(self.runtime, self.inbound, call, target, len(self.attempts) + 1)
+        try:
+            return await self._open(attempt)
+        except CircuitOpen as passed:
+            self.skipped.append(Dropped(target.name, "condition", str(passed)))
+            return None
+        except (BudgetError, RateLimitError, UnexpressibleError) as error:
+            # Of this target alone: a cheaper or freer one may do, another may have the word.
+            self.refusal = error
+            self.skipped.append(Dropped(target.name, "condition", error.message))
+            return None
+        except GatewayError as error:
+            return error
 
     async def _open(self, attempt: Attempt) -> Attempt:
         """Open an attempt; one that fails is ended here, and listed unless nothing was held."""
@@ -196,8 +212,8 @@ class Exchange:
     async def _give_back_rates(self) -> None:
         assert self.rates is not None  # noqa: S101 - asked by the only caller
         limits = self.runtime.limits
-        if isinstance(self.error, BudgetError):
-            await limits.refund(self.rates.ticket)
+        if self.error is not None and not self.attempts:
+            await limits.refund(self.rates.ticket)  # refused before anything was tried
             return
         used = sum(a.bill.usage.input + a.bill.usage.output for a in self.attempts if a.bill)
         await limits.settle(self.rates.ticket, used)
@@ -214,44 +230,13 @@ class Exchange:
     # --- what is decided on -------------------------------------------------------------------
 
     def _plan(self, call: Call) -> Plan:
-        inbound, configuration = self.inbound, self.runtime.snapshot.current.configuration
-        ask = Ask(
-            model=call.model,
-            further=inbound.controls.further,
-            tenant_id=inbound.caller.tenant_id,
-            operation=call.operation,
-            needs=call.needs,
-            input_tokens=bounds.estimate(call.size),
-            models=inbound.caller.models,
-            tags=inbound.controls.tags,
-            strategy=inbound.controls.strategy,
-            provider=inbound.controls.provider,
-            fallbacks=inbound.controls.fallbacks,
-        )
-        return plan(ask, configuration, self._view(call), self.runtime.rng)
+        configuration = self.runtime.snapshot.current.configuration
+        ask = asking_for(self.inbound, call)
+        view = view_for(self.runtime, self.inbound, call, self.runtime.turn(call.model))
+        return plan(ask, configuration, view, self.runtime.rng)
 
     def _view(self, call: Call) -> View:
-        board = self.runtime.board
-
-        def cost_nano(deployment: Deployment) -> int | None:
-            price = self.runtime.price_now(deployment)
-            if price is None:
-                return None
-            output = bounds.output_bound(call, deployment, self.inbound.caller.max_output_tokens)
-            try:
-                return pricing.bound(
-                    price, input_tokens=bounds.estimate(call.size), output_tokens=output
-                )
-            except pricing.UnpricedError:
-                return None
-
-        return View(
-            now=self.runtime.clock(),
-            health=board.health,
-            rests=board.rests,
-            cost_nano=cost_nano,
-            turn=self.runtime.turn(call.model),
-        )
+        return view_for(self.runtime, self.inbound, call)
 
     async def _rest_first(self, targets: list[Target]) -> None:
         """Wait for the first target where all of them rest. Raises ThrottledError if too long."""
@@ -325,16 +310,3 @@ def _fault(error: BaseException) -> GatewayError | None:
     if isinstance(error, CancelledError):
         return None
     return ServerFaultError("Something went wrong on our side.")
-
-
-def _rate_error(decision: Decision) -> RateLimitError:
-    meter = decision.refused
-    assert meter is not None  # noqa: S101 - a refusal names its bound
-    unit = {"requests": "requests a minute", "tokens": "tokens a minute"}.get(
-        meter.kind, "concurrent requests"
-    )
-    return RateLimitError(
-        f"The {meter.scope} limit of {meter.limit} {unit} is reached.",
-        retry_after_s=decision.retry_after_s,
-        detail={"limit": meter.kind, "scope": meter.scope},
-    )

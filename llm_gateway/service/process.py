@@ -2,6 +2,7 @@
 
 import asyncio
 
+from llm_gateway.service.carried import read_to_the_end
 from llm_gateway.service.runtime import Runtime
 
 _runtime: Runtime | None = None
@@ -33,6 +34,7 @@ async def close() -> None:
     global _runtime, _opening
     runtime, _runtime, _opening = _runtime, None, None
     if runtime is not None:
+        await read_to_the_end()
         await runtime.close()
 
 

@@ -1,0 +1,106 @@
+"""Put one attempt into the ledger's words: what is held before it, how it ended, why it may not."""
+
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import asdict
+
+from llm_gateway.errors import Certainty, GatewayError, UpstreamError
+from llm_gateway.service import bounds
+from llm_gateway.service.inbound import Inbound
+from llm_gateway.types import Call, Facts, Outgoing, Price, Target
+from tenants.money import types as money
+from tenants.types import usd
+
+
+class Ending(Struct, frozen=True, kw_only=True):
+    """How an attempt ended. Without a settlement it is uncertain: its hold is charged at expiry."""
+
+    outcome: money.Outcome
+    settlement: money.Settlement | None = None
+    bill: bounds.Bill | None = None
+
+
+def hold_request(
+    inbound: Inbound,
+    call: Call,
+    target: Target,
+    bound: bounds.Bound,
+    *,
+    number: int,
+    buckets: tuple[money.Bound, ...],
+) -> money.HoldRequest:
+    """Return what has to be set aside for attempt `number`."""
+    caller, price = inbound.caller, bound.price
+    return money.HoldRequest(
+        request_id=inbound.request_id,
+        attempt_no=number,
+        tenant_id=caller.tenant_id,
+        project_id=caller.project_id,
+        api_key_id=caller.key_id,
+        deployment_id=target.deployment.id,
+        model=target.deployment.name,
+        price_version_id=price.id if price else None,
+        amount_nano=bound.amount_nano,
+        buckets=buckets,
+        input_estimate=bound.input_estimate,
+        input_nano=bound.input_nano,
+        output_nano_per_million=(price.output or 0) if price else 0,
+        end_user=call.end_user or "",
+        tags=dict(inbound.controls.tags),
+        zero_price=bound.free,
+        unpriced=price is None,
+    )
+
+
+def ending(
+    facts: Facts,
+    error: GatewayError | None,
+    *,
+    price: Price | None,
+    outgoing: Outgoing,
+    left: bool,
+) -> Ending:
+    """Return how an attempt ended: by what was reported, else counted, else uncertain."""
+    if error is not None and not _reported(facts):
+        if _may_be_billed(facts, error):
+            return Ending(outcome="uncertain")
+        return Ending(
+            outcome="failed", settlement=money.Settlement(outcome="failed", amount_nano=0)
+        )
+    bill = bounds.bill(facts, price, outgoing)
+    outcome: money.Outcome = "failed" if error else "cancelled" if left else "settled"
+    settlement = money.Settlement(
+        outcome=outcome,
+        amount_nano=bill.amount_nano,
+        usage=asdict(bill.usage),
+        lines=msgspec.to_builtins(bill.lines),
+        estimated=bill.usage.estimated,
+    )
+    return Ending(outcome=outcome, settlement=settlement, bill=bill)
+
+
+def _reported(facts: Facts) -> bool:
+    """Say whether the provider told the whole usage, and not only how it began."""
+    return facts.usage is not None and not facts.usage.estimated
+
+
+def _may_be_billed(facts: Facts, error: GatewayError) -> bool:
+    """Say whether nobody can tell if the provider did, and bills, the work (faults.md §1)."""
+    if facts.error is not None:
+        return False
+    return isinstance(error, UpstreamError) and error.certainty is Certainty.AMBIGUOUS
+
+
+def refusal_detail(refusal: money.Refusal) -> dict[str, Any]:
+    """Return the numbers of a budget's refusal, in US dollars."""
+    return {
+        "budget": refusal.budget,
+        "scope": refusal.scope,
+        "period": refusal.period,
+        "limit": usd(refusal.limit_nano),
+        "used": usd(refusal.used_nano),
+        "held": usd(refusal.held_nano),
+        "renews_at": refusal.renews_at.isoformat() if refusal.renews_at else None,
+    }
