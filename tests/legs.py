@@ -50,7 +50,7 @@ class Legs:
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         told = getattr(self._config, "workeroutput", None)
         if told is not None:
-            told[_LEGS] = self._legs
+            told[_LEGS] = [leg for leg, state in self._legs.items() if state == RAN]
         elif self._skipped and os.environ.get("CI") == "true":
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
@@ -58,7 +58,7 @@ class Legs:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
-        for leg in getattr(node, "workeroutput", {}).get(_LEGS, {}):
+        for leg in getattr(node, "workeroutput", {}).get(_LEGS, []):
             self._legs[leg] = RAN
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
