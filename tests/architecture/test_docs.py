@@ -1,5 +1,6 @@
 """The docs say what the code does: whatever can be enumerated is compared with it."""
 
+import ast
 import re
 from collections.abc import Iterator
 from typing import Any, get_args, get_origin
@@ -14,7 +15,7 @@ from llm_gateway.configuration.references import Known, check
 from llm_gateway.edge.app import ENDPOINTS
 from llm_gateway.types import Quirks
 from llm_gateway.version import VERSION
-from tests.architecture.tree import PROJECT, contract, pyproject, sources, text
+from tests.architecture.tree import PROJECT, contract, parsed, pyproject, sources, text
 
 PAGES = sorted((PROJECT / "docs").rglob("*.md"))
 FRONT = [PROJECT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
@@ -37,6 +38,23 @@ def test_the_picture_of_layers_equals_the_contract() -> None:
     drawn = text("docs/architecture.md").partition("```text\n")[2].partition("```")[0]
     layers = [re.split(r" {2,}", line)[0] for line in drawn.strip().splitlines()]
     assert layers == contract("Layers of the gateway")["layers"]
+
+
+def test_the_path_of_a_request_names_what_is_there() -> None:
+    page = text("docs/architecture.md")
+    members = dict(classes())
+    named = re.findall(r"`(?:[\w/.]+: )?([A-Z]\w+)\.(\w+)", page)
+    assert len(named) > 10
+    assert [one for one in named if one[1] not in members.get(one[0], ())] == []
+    for path in (PROJECT / "llm_gateway" / "service").glob("[a-z]*.py"):
+        assert f"`{path.stem}`" in page, path.stem
+
+
+def classes() -> Iterator[tuple[str, set[str]]]:
+    for path in sources():
+        for node in ast.walk(parsed(path)):
+            if isinstance(node, ast.ClassDef):
+                yield node.name, {one.name for one in ast.walk(node) if hasattr(one, "name")}
 
 
 @each_page
@@ -99,6 +117,13 @@ def test_every_endpoint_of_the_data_plane_is_described() -> None:
     page = text("docs/http-api.md")
     for endpoint in ENDPOINTS.values():
         assert f"`{endpoint.method} {endpoint.route}`" in page
+
+
+def test_every_header_that_steers_the_gateway_is_described() -> None:
+    read = set(re.findall(r'"(x-mobius-[a-z]+)"', text("llm_gateway/service/controls.py")))
+    page = text("docs/http-api.md")
+    # The hop count is between gateways, for `gateway_loop`.
+    assert {name for name in read if f"`{name}: " not in page} == {"x-mobius-hop"}
 
 
 def test_every_variable_of_the_environment_is_described() -> None:
