@@ -103,10 +103,17 @@ class ChatReader:
                 yield RefusalDelta(text=said.refusal, choice=number)
             yield from self._tool_calls(said.tool_calls, number)
         if isinstance(choice.finish_reason, str):
-            reason = _REASONS.get(choice.finish_reason, "stop")
-            if reason == "stop" and number in self._refused:
-                reason = "refusal"
-            yield Finish(reason=reason, choice=number)
+            yield Finish(reason=self._reason(choice.finish_reason, number), choice=number)
+
+    def _reason(self, word: str, choice: int) -> FinishReason:
+        """Return why a choice ended.
+
+        "stop" is also said of a refusal, and of a call that the caller's `tool_choice` named.
+        """
+        reason = _REASONS.get(word, "stop")
+        if reason == "stop" and choice in self._refused:
+            return "refusal"
+        return "tool_calls" if reason == "stop" and self._begun.get(choice) else reason
 
     def _tool_calls(self, entries: object, choice: int) -> Iterator[Event]:
         for position, entry in enumerate(entries if isinstance(entries, list) else ()):
