@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from itertools import product
 from typing import Any, NamedTuple
 
-from tests.contract.recordings import Recording, everything
+from tests.contract.recordings import OTHER, Recording, everything
 from tests.harness.canary import canary
 from tests.harness.config import Row, budget, key, model, provider, route, tenant
 
@@ -28,13 +28,16 @@ SHAPES = ("whole", "streamed")
 
 
 class Descent(NamedTuple):
-    """A route whose first target suffers `fault`; the targets speak these dialects."""
+    """A route whose first target suffers `fault`, while the second speaks this dialect."""
 
     fault: str
     caller: str
-    first: str
     second: str
     shape: str  # whole or streamed: a route for each, since what failed rests
+
+    @property
+    def first(self) -> str:
+        return OTHER[self.second]
 
     @property
     def name(self) -> str:
@@ -62,7 +65,7 @@ def failing_models() -> list[Failing]:
 
 
 def descents() -> list[Descent]:
-    return [Descent(*values) for values in product(FAULTS, KINDS, KINDS, KINDS, SHAPES)]
+    return [Descent(*values) for values in product(FAULTS, KINDS, KINDS, SHAPES)]
 
 
 def sections(upstream_url: str, replay_url: str | None, refusing_url: str) -> dict[str, Any]:

@@ -28,8 +28,10 @@ def across(kind: str, said: Body) -> Body:
     stop = said["stop"]
     if kind == "anthropic":
         return {**said, "stop": AS_OPENAI[stop]}
+    # "stop" is also said of a refusal, and of a call that was forced.
+    forced = "tool_calls" if said["calls"] and stop == "stop" else stop
     refused = said["refused"] and stop == "stop"
-    return {**said, "refused": False, "stop": "refusal" if refused else AS_ANTHROPIC[stop]}
+    return {**said, "refused": False, "stop": "refusal" if refused else AS_ANTHROPIC[forced]}
 
 
 def _completion(body: Body) -> Body:
