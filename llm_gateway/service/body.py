@@ -24,7 +24,7 @@ def parse_body(body: bytes) -> dict[str, Any]:
     try:
         value = jiter.from_json(body, catch_duplicate_keys=True, allow_inf_nan=False)
     except ValueError as error:
-        raise InvalidRequestError(f"The body is not valid JSON: {error}") from None
+        raise InvalidRequestError(f"The body is not valid JSON: {error}.") from None
     if not isinstance(value, dict):
         raise InvalidRequestError("The body has to be a JSON object.")
     if _may_break_a_bound(body):
