@@ -2,7 +2,7 @@
 
 import http.client
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from tests.harness.config import API_KEY
 
 LIMIT_S = 40
+Heard = Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +61,21 @@ class Dialect:
         return {"model": model, "max_tokens": 8, "messages": messages, **streamed, **fields}
 
     def ask(self, url: str, model: str, *, stream: bool = False, **fields: Any) -> Told:
-        """Send one request with the usual key and read its answer as far as it goes."""
-        key = fields.pop("key", API_KEY)
-        headers = {"Authorization": f"Bearer {key}", **fields.pop("headers", {})}
-        return self.post(url, self.body(model, stream=stream, **fields), headers)
+        """Send one request with the usual key and read its answer as far as it goes.
 
-    def post(self, url: str, body: object, headers: Mapping[str, str]) -> Told:
+        `on_head` is called when the answer has begun.
+        """
+        key, on_head = fields.pop("key", API_KEY), fields.pop("on_head", None)
+        headers = {"Authorization": f"Bearer {key}", **fields.pop("headers", {})}
+        body = self.body(model, stream=stream, **fields)
+        return self.post(url, body, headers, on_head=on_head)
+
+    def post(
+        self, url: str, body: object, headers: Mapping[str, str], on_head: Heard | None = None
+    ) -> Told:
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-        return fetch(url, "POST", self.path, raw, {**self.headers, **headers})
+        sent = {**self.headers, **headers}
+        return fetch(url, "POST", self.path, raw, sent, on_head=on_head)
 
     def error(self, told: Told) -> dict[str, Any]:
         """Return the error of a whole answer, once its envelope is that of the dialect."""
@@ -103,13 +111,18 @@ def fetch(
     path: str,
     body: bytes | None = None,
     headers: Mapping[str, str] | None = None,
+    *,
+    on_head: Heard | None = None,
 ) -> Told:
     """Send exactly this; the connection is this request's own."""
     connection = HTTPConnection(url.removeprefix("http://"), timeout=LIMIT_S)
     try:
         sent = {"Content-Type": "application/json"} if body is not None else {}
         connection.request(method, path, body, sent | dict(headers or {}))
-        return read(connection.getresponse())
+        response = connection.getresponse()
+        if on_head is not None:
+            on_head()
+        return read(response)
     finally:
         connection.close()
 
