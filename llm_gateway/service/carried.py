@@ -17,7 +17,7 @@ from llm_gateway.service.runtime import Runtime
 # Under this name the ASGI scope holds the `Scope` of a request that goes through Django.
 CLOSING = "mobius.closing"
 
-# What still reads on when the process stops has this long; the ledger's next start settles the rest.
+# What still reads on when the process stops has this long; the ledger's recovery does the rest.
 LAST_SECONDS = 5.0
 
 Result = TypeVar("Result")

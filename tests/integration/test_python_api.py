@@ -63,6 +63,17 @@ def run(installation: GatewayProcess, code: str) -> Any:
     return json.loads(said.splitlines()[-1])
 
 
+def open_holds(installation: GatewayProcess) -> Any:
+    """Return how many attempts have no end; those whose end nobody can know are not meant."""
+    return run(
+        installation,
+        """
+        from tenants.money.models import Hold
+        result = Hold.all_tenants_unsafe.filter(state=Hold.State.OPEN).count()
+        """,
+    )
+
+
 def test_sync_and_async_calls_from_any_loop_share_one_path(
     installation: GatewayProcess, scripted: Upstream
 ) -> None:
@@ -83,8 +94,8 @@ def test_sync_and_async_calls_from_any_loop_share_one_path(
     assert {one["provider"] for one in answers} == {"openai"}
     total = sum(Decimal(one["cost_usd"]) for one in answers)
     assert total * 10**9 == scripted.bill().total_nano_usd
-    ledger = json.loads(installation.managed("verify_ledger", "--json"))
-    assert (ledger["ok"], ledger["holds"]) == (True, 0)
+    assert json.loads(installation.managed("verify_ledger", "--json"))["ok"]
+    assert open_holds(installation) == 0
     logged = run(
         installation,
         """
@@ -125,7 +136,7 @@ def test_streams_end_with_their_cost_and_may_be_left(
     assert (once[-1]["finish_reason"], once[-1]["usage"]["completion_tokens"]) == ("stop", 2)
     assert Decimal(once[-1]["cost_usd"]) * 10**9 == scripted.bill().rows[0].cost_nano_usd
     assert first == "Hel"
-    assert json.loads(installation.managed("verify_ledger", "--json"))["holds"] == 0
+    assert open_holds(installation) == 0
 
 
 def test_texts_become_vectors(installation: GatewayProcess, scripted: Upstream) -> None:
