@@ -8,9 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .PHONY: run install test check bench scorecard lock format
 
 run: $(VENV)/production
-	@$(BIN)/python manage.py migrate --verbosity 0
-	@$(BIN)/python manage.py setup_demo --port $(PORT)
-	@exec $(BIN)/python manage.py serve --port $(PORT)
+	@exec $(BIN)/python manage.py quickstart --port $(PORT)
 
 install: $(VENV)/production
 
