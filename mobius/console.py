@@ -5,6 +5,8 @@ from django.http import HttpRequest
 from typing_extensions import override
 from unfold.sites import UnfoldAdminSite
 
+from mobius.checks import register_checks
+
 
 class ConsoleSite(UnfoldAdminSite):  # type: ignore[misc] # the theme is not typed
     """The console under `/admin/`."""
@@ -22,3 +24,8 @@ class ConsoleConfig(AdminConfig):
     """Django's admin with the console as its site."""
 
     default_site = "mobius.console.ConsoleSite"
+
+    @override
+    def ready(self) -> None:
+        super().ready()
+        register_checks()

@@ -19,4 +19,4 @@ class Command(BaseCommand):
     def handle(self, *_args: Any, **options: Any) -> None:
         call_command("migrate", verbosity=0)
         call_command("setup_demo", port=options["port"])
-        call_command("serve", port=options["port"])
+        call_command("serve", port=options["port"], skip_checks=False)
