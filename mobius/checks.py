@@ -42,5 +42,5 @@ def check_settings(
 
 
 def register_checks() -> None:
-    """Called once, when the apps are ready."""
+    """Register them; called once, when the apps are ready."""
     register(check_settings, Tags.security)

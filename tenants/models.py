@@ -22,7 +22,7 @@ NAME = RegexValidator(
 )
 
 
-def name_field(**kwargs: Any) -> models.CharField[str, str]:
+def name_field(**kwargs: Any) -> models.CharField[str, str]:  # noqa: ANN401 - a field's own options
     return models.CharField(max_length=128, validators=[NAME], **kwargs)
 
 
