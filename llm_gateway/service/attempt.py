@@ -120,6 +120,7 @@ class Attempt:
         self.buckets = applicable(
             self.inbound.caller.budgets,
             model=deployment.name,
+            asked=call.model,
             end_user=call.end_user or "",
             tags=self.inbound.controls.tags,
             run=self.inbound.controls.run or "",

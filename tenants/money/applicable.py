@@ -13,18 +13,21 @@ def applicable(
     rules: Iterable[BudgetRule],
     *,
     model: str,
+    asked: str = "",
     end_user: str = "",
     tags: Mapping[str, str] | None = None,
     run: str = "",
 ) -> tuple[Bound, ...]:
-    """Return what binds an attempt at the public name `model`.
+    """Return what binds an attempt at the public name `model`, asked for as `asked`.
+
+    A budget on one name binds the model and the route of that name.
 
     Who names no end user, or no value of a tag, shares one bucket with all others who name none:
     leaving a name out is no way around a budget. A budget for each run binds runs only.
     """
     bound: list[Bound] = []
     for rule in rules:
-        if rule.model and rule.model != model:
+        if rule.model and rule.model not in {model, asked}:
             continue
         if rule.per == "run" and not run:
             continue

@@ -26,6 +26,12 @@ def test_a_budget_of_another_model_does_not_bind() -> None:
     assert [each.id for each, _ in applicable(rules, model="gpt-4o")] == [1, 3]
 
 
+def test_a_budget_on_a_route_binds_what_was_asked_for_by_that_name() -> None:
+    rules = [rule(id=1, model="smart"), rule(id=2, model="gpt-4o"), rule(id=3, model="other")]
+    bound = applicable(rules, model="gpt-4o", asked="smart")
+    assert [each.id for each, _ in bound] == [1, 2]
+
+
 def test_each_subject_has_its_own_bucket() -> None:
     rules = [rule(per="end_user"), rule(per="tag.team"), rule(per="run"), rule()]
     bounds = applicable(rules, model="m", end_user="ada", tags={"team": "red"}, run="r1")
