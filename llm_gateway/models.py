@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.core.validators import MaxValueValidator
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models, transaction
 from typing_extensions import override
 
@@ -11,7 +11,7 @@ from llm_gateway.providers.addresses import AddressError
 from llm_gateway.providers.catalog import CATALOG
 from llm_gateway.providers.endpoint import check_reachable, origin_of
 from tenants.fields import NanoUsdField
-from tenants.models import ApiKey, Configuration, Managed, Tenant, name_field
+from tenants.models import ApiKey, Configuration, Managed, Tenant, TenantOwned, name_field
 
 
 class Provider(Managed):
@@ -204,6 +204,11 @@ class GatewaySettings(Configuration):
         max_length=8, choices=Tenant.Payloads, default=Tenant.Payloads.NONE
     )
     drain_seconds = models.PositiveIntegerField(default=120)
+    retention_months = models.PositiveSmallIntegerField(
+        default=13,
+        validators=[MinValueValidator(1)],
+        help_text="Whole months the request log keeps behind the running one.",
+    )
 
     class Meta:
         verbose_name_plural = "gateway settings"
@@ -249,6 +254,10 @@ class RequestLog(models.Model):
     cost_nano = models.BigIntegerField(default=0)
     lines = models.JSONField(default=list)
     cache = models.CharField(max_length=12, default="off")
+    saved_nano = models.BigIntegerField(default=0)
+    digest = models.CharField(max_length=32, blank=True)  # of the whole request
+    prefix_digest = models.CharField(max_length=32, blank=True)  # of instructions and tools
+    prefix_tokens = models.BigIntegerField(default=0)
     duration_ms = models.FloatField(default=0)
     first_token_ms = models.FloatField(null=True)
     attempt_count = models.PositiveSmallIntegerField(default=0)
@@ -262,3 +271,72 @@ class RequestLog(models.Model):
     @override
     def __str__(self) -> str:
         return str(self.pk)
+
+
+class UsageHour(TenantOwned):
+    """The request log summed up by hour and by everything usage is grouped by.
+
+    Written in the transaction of the log's rows, so it is their sum at any time; it outlives them.
+    `dims` is the digest of all that is grouped by: one narrow unique key for many columns.
+    """
+
+    tenant = models.ForeignKey(
+        Tenant, models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+"
+    )
+    hour = models.DateTimeField()
+    dims = models.CharField(max_length=32)
+    project_id = models.BigIntegerField(null=True)
+    project_name = models.CharField(max_length=128, blank=True)
+    api_key_id = models.BigIntegerField(null=True)
+    key_name = models.CharField(max_length=128, blank=True)
+    requested_model = models.CharField(max_length=128, blank=True)
+    model = models.CharField(max_length=128, blank=True)
+    provider = models.CharField(max_length=128, blank=True)
+    tags = models.JSONField(default=dict)
+    requests = models.BigIntegerField(default=0)
+    errors = models.BigIntegerField(default=0)
+    input_tokens = models.BigIntegerField(default=0)
+    output_tokens = models.BigIntegerField(default=0)
+    cached_tokens = models.BigIntegerField(default=0)
+    reasoning_tokens = models.BigIntegerField(default=0)
+    cost_nano = models.BigIntegerField(default=0)
+    cache_hits = models.BigIntegerField(default=0)
+    saved_nano = models.BigIntegerField(default=0)
+
+    class Meta(TenantOwned.Meta):
+        abstract = False
+        constraints = [
+            models.UniqueConstraint(fields=("tenant", "hour", "dims"), name="usage_hour_key")
+        ]
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.hour:%Y-%m-%d %H}h {self.model}"
+
+
+class InvoiceLine(models.Model):
+    """What a provider says of one of its models on one UTC day; None is what it did not say.
+
+    Its exports of usage and of cost are two files: each fills in its own columns.
+    """
+
+    provider = models.ForeignKey(Provider, models.CASCADE, related_name="invoice_lines")
+    day = models.DateField()
+    model = models.CharField(max_length=128)
+    requests = models.BigIntegerField(null=True)
+    input_tokens = models.BigIntegerField(null=True)
+    cached_tokens = models.BigIntegerField(null=True)
+    output_tokens = models.BigIntegerField(null=True)
+    cost_nano = NanoUsdField(null=True)
+    keys = models.JSONField(default=list)
+    imported_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        ordering = ("-day", "model")
+        constraints = [
+            models.UniqueConstraint(fields=("provider", "day", "model"), name="invoice_line")
+        ]
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.day} {self.model}"

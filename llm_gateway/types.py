@@ -544,7 +544,8 @@ class CallRecord(Struct, frozen=True, kw_only=True):
     """One client request as it ended: what every sink is told, and what the request log keeps.
 
     `decision` holds the limits checked and the candidates dropped; the attempts join them there.
-    `lines` are the cost's line items. Sizes are in bytes and go to the log line alone.
+    `lines` are the cost's line items. Sizes are in bytes and go to the log line alone. `digest`
+    names the whole request, `prefix_digest` its leading instructions and tools of `prefix_tokens`.
     """
 
     id: UUID
@@ -577,6 +578,10 @@ class CallRecord(Struct, frozen=True, kw_only=True):
     cost_nano: int = 0
     lines: Sequence[Any] = ()
     cache: str = "off"
+    saved_nano: int = 0
+    digest: str = ""
+    prefix_digest: str = ""
+    prefix_tokens: int = 0
     duration_ms: float = 0.0
     first_token_ms: float | None = None
     attempts: tuple[AttemptRecord, ...] = ()

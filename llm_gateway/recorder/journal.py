@@ -1,18 +1,30 @@
 """Write batches of finished calls to the request log over a connection of its own.
 
-The log is no ledger: its commits wait for no disk, and a batch written twice is there once.
+The log is no ledger: its commits wait for no disk, and a batch written twice is there once. The
+roll-ups by hour are in the same transaction and count only the rows that are new.
 """
 
 import copy
 import time
 from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
 
 import structlog
 from django.db import DEFAULT_DB_ALIAS, InterfaceError, OperationalError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.utils import load_backend
 
-from llm_gateway.recorder.rows import COLUMNS, TABLE, for_postgresql, for_sqlite, row
+from llm_gateway.insight import rollup
+from llm_gateway.recorder.rows import (
+    COLUMNS,
+    TABLE,
+    Row,
+    for_postgresql,
+    for_sqlite,
+    recorded,
+    row,
+)
 from llm_gateway.types import CallRecord
 from tenants.models import ApiKey
 
@@ -23,12 +35,13 @@ _NAMES = ", ".join(COLUMNS)
 _POSTGRESQL = (
     f"INSERT INTO {TABLE} ({_NAMES})"  # noqa: S608 - names of our own model
     f" SELECT {_NAMES} FROM jsonb_populate_recordset(NULL::{TABLE}, %s::jsonb)"
-    " ON CONFLICT DO NOTHING"
+    " ON CONFLICT DO NOTHING RETURNING id"
 )
 _SQLITE = (
     f"INSERT OR IGNORE INTO {TABLE} ({_NAMES})"  # noqa: S608 - names of our own model
     f" VALUES ({', '.join(['%s'] * len(COLUMNS))})"
 )
+_KNOWN = f"SELECT id FROM {TABLE} WHERE id IN (%s)"  # noqa: S608 - likewise
 _KEYS = ApiKey._meta.db_table  # noqa: SLF001 - Django's public model API
 _TOUCH = f"UPDATE {_KEYS} SET last_used_at = %s WHERE id = %s"  # noqa: S608 - likewise
 
@@ -77,14 +90,12 @@ class Journal:
 
     def _insert(self, calls: Sequence[CallRecord]) -> None:
         connection = self._open()
-        rows = [row(call) for call in calls]
+        rows = {call.id: row(call) for call in calls}
+        insert = _insert_postgresql if connection.vendor == "postgresql" else _insert_sqlite
         with connection.cursor() as cursor:
-            if connection.vendor == "postgresql":
-                cursor.execute(_POSTGRESQL, [for_postgresql(rows)])
-                return
-            kept = [for_sqlite(values) for values in rows]
-            cursor.execute("BEGIN IMMEDIATE")
-            cursor.executemany(_SQLITE, kept)
+            cursor.execute("BEGIN" if connection.vendor == "postgresql" else "BEGIN IMMEDIATE")
+            new = insert(cursor, rows)
+            rollup.add(connection, cursor, rollup.hours_of(map(recorded, new)))
             cursor.execute("COMMIT")
 
     def _touch(self, calls: Sequence[CallRecord]) -> None:
@@ -113,6 +124,22 @@ class Journal:
                 with connection.cursor() as cursor:
                     cursor.execute("PRAGMA synchronous=NORMAL")
         return self._connection
+
+
+def _insert_postgresql(cursor: Any, rows: dict[UUID, Row]) -> list[Row]:  # noqa: ANN401 - Django's cursors share no type
+    """Insert the rows; return those that were not there."""
+    cursor.execute(_POSTGRESQL, [for_postgresql(list(rows.values()))])
+    return [rows[id_] for (id_,) in cursor.fetchall()]
+
+
+def _insert_sqlite(cursor: Any, rows: dict[UUID, Row]) -> list[Row]:  # noqa: ANN401 - likewise
+    """Insert the rows; return those that were not there: nobody else writes meanwhile."""
+    ids = {id_.hex: id_ for id_ in rows}
+    cursor.execute(_KNOWN % ", ".join(["%s"] * len(ids)), list(ids))
+    for (known,) in cursor.fetchall():
+        del rows[ids[known]]
+    cursor.executemany(_SQLITE, [for_sqlite(values) for values in rows.values()])
+    return list(rows.values())
 
 
 def _own_connection(alias: str) -> BaseDatabaseWrapper:

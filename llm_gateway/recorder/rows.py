@@ -48,6 +48,11 @@ def row(call: CallRecord) -> Row:
     return values
 
 
+def recorded(values: Row) -> Row:
+    """Return a row with its tags as the database has them, to be summed up like a row read back."""
+    return {**values, "tags": msgspec.json.decode(encode(values["tags"]))}
+
+
 def encode(value: object) -> bytes:
     """Return `value` as JSON without anything that a database refuses."""
     try:

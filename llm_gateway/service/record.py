@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from llm_gateway.errors import CallerError, GatewayError
+from llm_gateway.service.repeats import Repeats, repeats
 from llm_gateway.types import CallRecord, Ending, Usage
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ def call_record(exchange: "Exchange") -> CallRecord:
     duration = now - inbound.started
     usage = last.bill.usage if last and last.bill else Usage()
     first_token = last.first_token if last else None
+    named = repeats(call, usage.input) if call and last else Repeats("")
     return CallRecord(
         id=inbound.request_id,
         created_at=datetime.fromtimestamp(runtime.wall_clock() - duration, UTC),
@@ -53,6 +55,9 @@ def call_record(exchange: "Exchange") -> CallRecord:
         cost_nano=exchange.cost_nano,
         lines=_lines(exchange),
         cache="off",
+        digest=named.digest,
+        prefix_digest=named.prefix_digest,
+        prefix_tokens=named.prefix_tokens,
         duration_ms=duration * 1000,
         first_token_ms=None if first_token is None else (first_token - inbound.started) * 1000,
         attempts=tuple(attempt.record() for attempt in exchange.attempts),

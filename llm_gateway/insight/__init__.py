@@ -1,0 +1,1 @@
+"""Answer questions about what was spent: usage, forecasts, advice, retention and invoices."""

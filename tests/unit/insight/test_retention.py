@@ -1,0 +1,89 @@
+"""Old rows of the request log go by whole months, on PostgreSQL with their partitions."""
+
+from datetime import UTC, date, datetime, timedelta
+from uuid import UUID
+
+import pytest
+from django.db import connections
+
+from llm_gateway.insight.partitions import first_id, month_after
+from llm_gateway.insight.retention import months_kept, retain
+from llm_gateway.models import GatewaySettings, RequestLog, UsageHour
+from llm_gateway.recorder.journal import Journal
+from llm_gateway.types import CallRecord
+from tests.unit.request_log import call
+
+TODAY = date(2026, 11, 20)
+
+
+def made_at(at: datetime) -> CallRecord:
+    return call(id=UUID(int=first_id(at).int | 0x7000_8000_0000_0000_0000 | 5), created_at=at)
+
+
+def months(alias: str) -> list[str]:
+    rows = RequestLog.objects.using(alias).order_by("id")
+    return [f"{row.created_at:%Y-%m}" for row in rows]
+
+
+def place(alias: str, one: CallRecord) -> str:
+    with connections[alias].cursor() as cursor:
+        cursor.execute(
+            "SELECT tableoid::regclass::text FROM llm_gateway_requestlog WHERE id = %s", [one.id]
+        )
+        return str(cursor.fetchone()[0])
+
+
+@pytest.mark.parametrize(
+    ("month", "on", "found"),
+    [
+        (date(2026, 11, 20), 1, date(2026, 12, 1)),
+        (date(2026, 12, 31), 1, date(2027, 1, 1)),
+        (date(2026, 1, 1), -1, date(2025, 12, 1)),
+        (date(2026, 11, 20), -13, date(2025, 10, 1)),
+    ],
+)
+def test_months_are_counted_over_the_year(month: date, on: int, found: date) -> None:
+    assert month_after(month, on) == found
+
+
+def test_this_month_and_those_before_it_stay_the_rest_goes(alias: str, journal: Journal) -> None:
+    first_kept = datetime(2026, 9, 1, tzinfo=UTC)
+    journal.write([
+        made_at(first_kept - timedelta(days=400)),
+        made_at(first_kept - timedelta(milliseconds=1)),
+        made_at(first_kept),
+        made_at(datetime(2026, 11, 20, tzinfo=UTC)),
+    ])  # fmt: skip
+    gone = retain(TODAY, 2, using=alias)
+    assert (gone.before, gone.rows) == (date(2026, 9, 1), 2)
+    assert months(alias) == ["2026-09", "2026-11"]
+    assert UsageHour.all_tenants_unsafe.using(alias).count() == 4  # sums outlive the rows
+    assert retain(TODAY, 2, using=alias).rows == 0
+
+
+def test_thirteen_months_are_kept_unless_the_settings_say_otherwise(alias: str) -> None:
+    assert months_kept(using=alias) == 13
+    GatewaySettings.objects.using(alias).create(retention_months=3)
+    assert months_kept(using=alias) == 3
+
+
+@pytest.mark.parametrize("database_backend", ["postgres"], indirect=True)
+def test_rows_of_a_month_move_to_its_partition_and_go_with_it(alias: str, journal: Journal) -> None:
+    early = made_at(datetime(2026, 11, 2, tzinfo=UTC))
+    journal.write([early])
+    assert place(alias, early) == "llm_gateway_requestlog_rest"
+    gone = retain(TODAY, 13, using=alias)
+    assert gone.made[0] == "llm_gateway_requestlog_2026_11"
+    assert len(gone.made) == 4
+    late = made_at(datetime(2026, 12, 31, 23, 59, tzinfo=UTC))
+    far = made_at(datetime(2027, 12, 1, tzinfo=UTC))
+    journal.write([late, far, early])
+    assert [place(alias, one) for one in (early, late, far)] == [
+        "llm_gateway_requestlog_2026_11",
+        "llm_gateway_requestlog_2026_12",
+        "llm_gateway_requestlog_rest",
+    ]
+    assert months(alias) == ["2026-11", "2026-12", "2027-12"]
+    gone = retain(date(2027, 1, 5), 0, using=alias)
+    assert gone.dropped == ["llm_gateway_requestlog_2026_11", "llm_gateway_requestlog_2026_12"]
+    assert (gone.rows, months(alias)) == (0, ["2027-12"])
