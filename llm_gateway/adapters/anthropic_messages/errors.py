@@ -8,7 +8,7 @@ import msgspec
 from llm_gateway.adapters import sse
 from llm_gateway.adapters.anthropic_messages.wire import complaint
 from llm_gateway.adapters.upstream_errors import Complaint, upstream_error
-from llm_gateway.errors import GatewayError
+from llm_gateway.errors import GatewayError, UnexpressibleError
 
 _TYPES = {
     401: "authentication_error",
@@ -22,6 +22,8 @@ _TYPES = {
 }
 # A 503 for which waiting for capacity is not the cure.
 _TYPES_BY_CODE = {"ledger_unavailable": "api_error", "auth_unavailable": "api_error"}
+# Told in these words, Anthropic's SDK goes on by itself without a thread that the server holds.
+_DETAILS = {"thread": {"error_code": "thread_unsupported_request", "unsupported": ["thread"]}}
 _SERVER = 500
 
 
@@ -29,7 +31,14 @@ def render_error(error: GatewayError, *, request_id: str) -> dict[str, Any]:
     """Return the body of an error; `code` and `param` are ours, clients may ignore them."""
     fallback = "api_error" if error.status >= _SERVER else "invalid_request_error"
     kind = _TYPES_BY_CODE.get(error.code) or _TYPES.get(error.status, fallback)
-    body = {"type": kind, "message": error.message, "code": error.code, "param": error.param}
+    body: dict[str, Any] = {
+        "type": kind,
+        "message": error.message,
+        "code": error.code,
+        "param": error.param,
+    }
+    if isinstance(error, UnexpressibleError) and error.param in _DETAILS:
+        body["details"] = _DETAILS[error.param]
     if "attempts" in error.detail:
         body["attempts"] = error.detail["attempts"]
     return {"type": "error", "error": body, "request_id": request_id}

@@ -122,3 +122,11 @@ def test_an_upstream_error_lists_its_attempts(chat: ChatAdapter) -> None:
     error = errors.ServerFaultError("m", detail={"attempts": attempts})
     assert chat.render_error(error, request_id="r")["error"]["attempts"] == attempts
     assert b'"attempts"' in chat.render_stream_error(error, request_id="r")
+
+
+def test_a_thread_that_no_server_holds_is_refused_in_words_the_sdk_knows() -> None:
+    error = errors.UnexpressibleError("no word for it", param="thread")
+    told = anthropic_messages.render_error(error, request_id="r")["error"]
+    assert told["details"]["error_code"] == "thread_unsupported_request"
+    other = errors.UnexpressibleError("no word for it", param="top_k")
+    assert "details" not in anthropic_messages.render_error(other, request_id="r")["error"]
