@@ -27,6 +27,9 @@ OTHER = {"openai": "anthropic", "anthropic": "openai"}
 UNREADABLE = ("nested_model_and_spaces", "odd_lines", "usage_not_asked_for")
 
 
+_ERROR = 400
+
+
 class Recording(Struct, frozen=True):
     """One exchange as a provider had it, or as we wrote it in the provider's shapes."""
 
@@ -77,6 +80,15 @@ def recordings(*apis: str) -> list[Recording]:
                 )
             )
     return found
+
+
+def recorded_errors(*apis: str) -> list[Recording]:
+    """Return the recordings of errors, or one that stands for their absence.
+
+    The test asks for `replay_upstream` before anything else, and that names the leg as absent.
+    """
+    found = [row for row in recordings(*apis) if row.status >= _ERROR]
+    return found or [Recording("absent", apis[0], {}, _ERROR, None, [])]
 
 
 def golden(*apis: str) -> list[Recording]:

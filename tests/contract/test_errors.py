@@ -17,7 +17,7 @@ from tests.contract.configured import (
     failing_models,
 )
 from tests.contract.conftest import Stage
-from tests.contract.recordings import API, CHATS, OTHER, Recording, identifier, recordings
+from tests.contract.recordings import API, CHATS, OTHER, Recording, identifier, recorded_errors
 from tests.harness.canary import canary
 from tests.harness.config import API_KEY
 from tests.upstream.scripts import error_in_stream, failing, stalled
@@ -93,10 +93,8 @@ def test_a_providers_error_is_the_callers_sdks_own(
         assert int(error.response.headers["retry-after"]) > 0
 
 
-ERRORS = [row for row in recordings(*CHATS) if row.status >= 400]
-
-
-@pytest.mark.parametrize("row", ERRORS, ids=identifier)
+@pytest.mark.usefixtures("replay_upstream")
+@pytest.mark.parametrize("row", recorded_errors(*CHATS), ids=identifier)
 def test_a_recorded_error_is_the_callers_sdks_own(
     stage: Stage, clients: Clients, row: Recording
 ) -> None:

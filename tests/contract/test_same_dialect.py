@@ -12,12 +12,19 @@ from pydantic import BaseModel
 
 from tests.contract.configured import APIS
 from tests.contract.conftest import Stage
-from tests.contract.recordings import PATHS, Recording, Reply, everything, identifier, send
+from tests.contract.recordings import (
+    PATHS,
+    Recording,
+    Reply,
+    everything,
+    identifier,
+    recorded_errors,
+    send,
+)
 from tests.harness.replay import ReplayUpstream
 
 ROWS = everything(*APIS)
 GOOD = [row for row in ROWS if row.status < 400]
-BAD = [row for row in ROWS if row.status >= 400]
 TYPES: dict[str, type[BaseModel]] = {
     "openai.chat": ChatCompletion,
     "openai.embeddings": CreateEmbeddingResponse,
@@ -86,7 +93,8 @@ def test_the_upstream_gets_what_the_client_sent(stage: Stage, row: Recording) ->
     assert body == sent
 
 
-@pytest.mark.parametrize("row", BAD, ids=identifier)
+@pytest.mark.usefixtures("replay_upstream")
+@pytest.mark.parametrize("row", recorded_errors(*APIS), ids=identifier)
 def test_an_upstreams_error_becomes_what_is_documented(stage: Stage, row: Recording) -> None:
     reply = ask(stage, row)
     status, code = BECOMES[row.status]
