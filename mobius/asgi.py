@@ -29,6 +29,7 @@ from llm_gateway.edge.control import PREFIX, ControlPlane  # noqa: E402
 from llm_gateway.edge.health import Operations  # noqa: E402
 from llm_gateway.service import process  # noqa: E402
 from llm_gateway.service.runtime import Runtime  # noqa: E402
+from tenants.money.types import LedgerInUseError  # noqa: E402
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -76,6 +77,9 @@ async def _lifespan(receive: Receive, send: Send) -> None:
         if message["type"] == "lifespan.startup":
             try:
                 await process.opened()
+            except LedgerInUseError as error:
+                await send({"type": "lifespan.startup.failed", "message": str(error)})
+                return
             except Exception as error:
                 log.exception("The start failed")
                 await send({"type": "lifespan.startup.failed", "message": str(error)})

@@ -121,8 +121,12 @@ if EMBEDDED:
 else:
     try:
         _database = environ.Env.db_url_config(DATABASE_URL)
-    except environ.ImproperlyConfigured as error:
-        raise ImproperlyConfigured(f"DATABASE_URL cannot be read: {error}") from None
+    except (environ.ImproperlyConfigured, ValueError):
+        # What the parser says may quote a part of the password.
+        raise ImproperlyConfigured(
+            "DATABASE_URL cannot be read: write postgres://USER:PASSWORD@HOST:PORT/NAME, special"
+            " characters of the password as %-escapes"
+        ) from None
     _database["ENGINE"] = "django.db.backends.postgresql"
     # Persistent connections pile up under ASGI: Django's come from a pool, the writer has its own.
     _database["CONN_MAX_AGE"] = 0

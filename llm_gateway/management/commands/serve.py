@@ -37,6 +37,7 @@ class Command(BaseCommand):
     @override
     def handle(self, *_args: Any, **options: Any) -> None:
         host, port, workers = options["host"], options["port"], options["workers"]
+        _check_port(port)
         _check_workers(workers)
         drain_s = _check_database()
         config = uvicorn.Config(
@@ -90,6 +91,12 @@ class Server(uvicorn.Server):
         if self.started:
             sys.stdout.write(f"{self._ready}\n")
             sys.stdout.flush()
+
+
+def _check_port(port: int) -> None:
+    # uvloop would take the number modulo 65536 and serve somewhere else.
+    if not 0 < port < 65_536:  # noqa: PLR2004 - 16 bits
+        raise CommandError("--port has to be a number from 1 to 65535.")
 
 
 def _check_workers(workers: int) -> None:
