@@ -41,6 +41,15 @@ class Books:
         with _reading(self._url) as read:
             return [_readable(row) for row in read(f"SELECT * FROM {table}")]  # noqa: S608 - ours
 
+    def tables(self) -> list[str]:
+        query = (
+            "SELECT name FROM sqlite_master WHERE type = 'table'"
+            if self._url.startswith("sqlite:")
+            else "SELECT tablename AS name FROM pg_tables WHERE schemaname = 'public'"
+        )
+        with _reading(self._url) as read:
+            return sorted(row["name"] for row in read(query))
+
     def entries(self, request_id: str | None = None) -> list[Row]:
         return _of(self.rows("ledger_entry"), request_id)
 
