@@ -7,6 +7,7 @@ and anything else raises UnpricedError.
 
 from collections.abc import Iterable
 from datetime import date
+from functools import lru_cache
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -77,14 +78,17 @@ def bound(price: Price, *, input_tokens: int, output_tokens: int) -> int:
     Raises UnpricedError when it could use something that the price has no line for.
     """
     sheets = [_sheet(price, 0)]
-    sheets += [_sheet(price, t.above_input_tokens + 1) for t in _reached(price, input_tokens)]
-    return (
-        _side("input_token", input_tokens, [_input_lines(sheet) for sheet in sheets])
-        + _side("output_token", output_tokens, [_output_lines(sheet) for sheet in sheets])
-        + (price.request or 0)
-    )
+    if price.tiers:
+        sheets += [_sheet(price, t.above_input_tokens + 1) for t in _reached(price, input_tokens)]
+    fee = price.request or 0
+    if input_tokens:
+        fee += max(_side("input_token", input_tokens, _input_lines(sheet)) for sheet in sheets)
+    if output_tokens:
+        fee += max(_side("output_token", output_tokens, _output_lines(sheet)) for sheet in sheets)
+    return fee
 
 
+@lru_cache(maxsize=4096)
 def is_free(price: Price) -> bool:
     """Say whether every line is an explicit 0, so that no budget binds (money.md §4.11)."""
     sheets = [_sheet(price, 0), *(_sheet(price, t.above_input_tokens + 1) for t in price.tiers)]
@@ -121,6 +125,8 @@ def _reached(price: Price, input_tokens: int) -> list[Tier]:
 
 def _sheet(price: Price, input_tokens: int) -> Price:
     """Return the price with the tier of this input laid over it and its gaps filled."""
+    if not price.tiers:
+        return _filled(price)
     reached = _reached(price, input_tokens)
     tier = max(reached, key=lambda tier: tier.above_input_tokens) if reached else None
     if tier is not None:
@@ -133,6 +139,12 @@ def _sheet(price: Price, input_tokens: int) -> Price:
             cache_write_1h=_first(tier.cache_write_1h, price.cache_write_1h),
             reasoning=_first(tier.reasoning, price.reasoning),
         )
+    return _filled(price)
+
+
+@lru_cache(maxsize=4096)
+def _filled(price: Price) -> Price:
+    """Return the price with its gaps filled; every request asks for the same few."""
     write = _first(price.cache_write, price.input)
     # A longer-lived entry is never cheaper than a short one or than plain input.
     known = [line for line in (write, price.input) if line is not None]
@@ -168,22 +180,17 @@ def _half_even(amount: int) -> int:
     return whole + (2 * rest > PER or (2 * rest == PER and whole % 2 == 1))
 
 
-def _side(unit: str, units: int, sheets: list[tuple[int | None, ...]]) -> int:
-    if not units:
-        return 0
-    # The same tokens may be billed on several lines, and two lines of a half each may both be
-    # rounded up: one more nano-dollar for each two lines that can have a fraction.
-    return max(
-        -(-units * _dearest(unit, lines) // PER) + _fractions(lines) // 2 for lines in sheets
-    )
+def _side(unit: str, units: int, lines: tuple[int | None, ...]) -> int:
+    dearest, more = _dearest(unit, lines)
+    return -(-units * dearest // PER) + more
 
 
-def _dearest(unit: str, lines: tuple[int | None, ...]) -> int:
+@lru_cache(maxsize=4096)
+def _dearest(unit: str, lines: tuple[int | None, ...]) -> tuple[int, int]:
+    """Return the dearest line and what several roundings may add to it."""
     known = [line for line in lines if line is not None]
     if len(known) < len(lines):
         raise UnpricedError(unit)
-    return max(known)
-
-
-def _fractions(lines: tuple[int | None, ...]) -> int:
-    return sum(line is not None and line % PER != 0 for line in lines)
+    # The same tokens may be billed on several lines, and two lines of a half each may both be
+    # rounded up: one more nano-dollar for each two lines that can have a fraction.
+    return max(known), sum(line % PER != 0 for line in known) // 2

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-_KEY = re.compile(rb'[\s{,]*("(?:[^"\\]|\\.)*")\s*:\s*')
+_KEY = re.compile(rb'[\s{,]*("((?:[^"\\]|\\.)*)")\s*:\s*')
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _key_text = msgspec.json.Decoder(str)
 
@@ -63,7 +63,8 @@ def _walk(data: bytes) -> Iterator[Member]:
     position = 0
     for key, raw in _members.decode(data).items():
         match = _KEY.match(data, position)
-        if match is None or _key_text.decode(match[1]) != key:
+        if match is None or (match[2] != key.encode() and _key_text.decode(match[1]) != key):
             raise ValueError("a key stands twice")
-        position = match.end() + memoryview(raw).nbytes
-        yield Member(key, match.start(1), match.end(), position)
+        value = match.end()
+        position = value + memoryview(raw).nbytes
+        yield Member(key, match.start(1), value, position)

@@ -81,8 +81,8 @@ def size_of(body: dict[str, Any]) -> int:
 
 def _of_meter(kind: bytes, meter: Meter) -> Headers:
     headers = [
-        (b"x-ratelimit-limit-" + kind, _ascii(meter.limit)),
-        (b"x-ratelimit-remaining-" + kind, _ascii(meter.remaining)),
+        (b"x-ratelimit-limit-" + kind, b"%d" % meter.limit),
+        (b"x-ratelimit-remaining-" + kind, b"%d" % meter.remaining),
     ]
     if kind != b"concurrency":
         headers.append((b"x-ratelimit-reset-" + kind, b"%.3fs" % meter.reset_s))

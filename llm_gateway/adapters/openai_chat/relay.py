@@ -89,28 +89,33 @@ def relay_answer(body: bytes, *, model: str) -> tuple[bytes, Facts]:
 
     Raises InvalidAnswerError for what is no chat answer, or the error it names instead.
     """
-    answer = whole(body)
+    answer, members = _whole(body)
     facts = Facts()
     wire.observe(answer, facts)
     facts.complete = True
     if facts.model is None:
         return body, facts
-    return splice.substitute(body, ("model",), msgspec.json.encode(model)), facts
+    old = next(member for member in members if member.key == "model")
+    return body[: old.value] + msgspec.json.encode(model) + body[old.end :], facts
 
 
 def whole(body: bytes) -> wire.Chunk:
     """Decode a whole answer. Raises InvalidAnswerError, or the error it names instead."""
+    return _whole(body)[0]
+
+
+def _whole(body: bytes) -> tuple[wire.Chunk, list[splice.Member]]:
     try:
         answer = wire.decode(body)
         body.decode()  # parts that are passed over may hold what is no UTF-8
-        splice.members(body)
+        members = splice.members(body)
     except ValueError as error:
         raise InvalidAnswerError("The provider's answer is not valid JSON.") from error
     if answer.error is not None:
         raise wire.error_in_answer(answer.error)
     if not answer.choices:
         raise InvalidAnswerError("The provider's answer has no choices.")
-    return answer
+    return answer, members
 
 
 def _without_null_usage(data: bytes) -> bytes:
