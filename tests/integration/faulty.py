@@ -29,7 +29,7 @@ IMPATIENT_S = 1.0
 # Repeats do not wait here; how long they wait by themselves is a matter of `resilience.retry`.
 RETRY = {"max_attempts": 3, "initial_delay": 0.01, "jitter": 0}
 PROVIDERS = {"openai": openai_provider, "anthropic": anthropic_provider}
-POOLS = {"plain": 180, "impatient": 24, "once": 24, "refused": 4, "nowhere": 4, "untrusted": 4}
+POOLS = {"plain": 220, "impatient": 24, "once": 24, "refused": 4, "nowhere": 4, "untrusted": 4}
 LEFT_OVER = "second-"
 
 
