@@ -74,7 +74,8 @@ def _by_history(spend: Spend, history: Sequence[int], left: int, now: datetime) 
 
     def reached(sign: int) -> datetime | None:
         # m·t + sign·z·s·√t = R, solved for √t: the positive root of a quadratic
-        root = (math.sqrt(spread**2 + 4 * mean * left) - sign * spread) / (2 * mean)
+        bound = sign * spread
+        root = (math.sqrt(bound**2 + 4 * mean * left) - bound) / (2 * mean)
         return _within(spend.period, now, spend.step / timedelta(seconds=1) * root**2)
 
     return Forecast(
