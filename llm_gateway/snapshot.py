@@ -142,7 +142,9 @@ def _provider(row: models.Provider) -> ProviderConfig:
             for key in row.keys.all()
             if key.enabled and key.sealed
         ),
-        timeouts=msgspec.convert(row.timeouts, Timeouts),
+        timeouts=msgspec.convert(
+            {**row.timeouts, "whole": row.timeouts.get("first_token")}, Timeouts
+        ),
         max_concurrent_requests=row.max_concurrent_requests,
         retry=msgspec.convert(row.retry, RetryPolicy) if row.retry else None,
         breaker=msgspec.convert(row.circuit_breaker, BreakerSettings),

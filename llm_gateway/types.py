@@ -349,12 +349,17 @@ RetryStrategy = Literal["exponential", "linear", "fibonacci", "adaptive"]
 
 
 class Timeouts(Struct, frozen=True, kw_only=True):
-    """Seconds, as faults.md §3 defines them."""
+    """Seconds, as faults.md §3 defines them.
+
+    `whole` bounds the wait for an answer that is not streamed while another target could still take
+    over: what the operator gave as first_token, None where nobody gave one.
+    """
 
     connect: float = 2.0
     first_token: float = 60.0
     idle: float = 30.0
     total: float = 600.0
+    whole: float | None = None
 
 
 class RetryPolicy(Struct, frozen=True, kw_only=True):

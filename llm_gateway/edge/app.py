@@ -5,6 +5,7 @@ parse → service → write, for every dialect alike; an endpoint is a row of `E
 
 import logging
 from collections.abc import Mapping
+from functools import partial
 
 from msgspec import Struct
 
@@ -21,6 +22,7 @@ from llm_gateway.edge.http import (
     Send,
     check_head,
     encode,
+    has_left,
     read_body,
     respond,
     stream,
@@ -38,6 +40,7 @@ from llm_gateway.service.counting import OPERATION, count_tokens
 from llm_gateway.service.credentials import authenticate
 from llm_gateway.service.headers import of_error, of_request
 from llm_gateway.service.inbound import Inbound
+from llm_gateway.service.once import idempotency
 from llm_gateway.service.runtime import Runtime
 from tenants.ids import new_id
 from tenants.types import Caller
@@ -100,19 +103,22 @@ class DataPlane:
             door = ADAPTERS[endpoint.adapter]
             caller = await self._admit(scope, headers, endpoint)
             if endpoint.operation == "models":
-                body = listing.render(self._runtime, caller, endpoint.adapter, scope["path"])
-                await respond(send, 200, [JSON, *of_request(request_id)], body)
+                listed = listing.render(self._runtime, caller, endpoint.adapter, scope["path"])
+                await respond(send, 200, [JSON, *of_request(request_id)], listed)
                 return
+            body = await read_body(receive, check_head(headers), self._bodies)
             inbound = Inbound(
                 request_id=request_id,
                 caller=caller,
                 door=door,
                 operation=endpoint.operation,
                 endpoint=endpoint.route,
-                body=await read_body(receive, check_head(headers), self._bodies),
+                body=body,
                 started=self._runtime.clock(),
                 controls=parse_controls(headers),
                 passed_on=passed_on(headers),
+                idempotency=idempotency(headers, endpoint.route, body),
+                has_left=partial(has_left, receive),
             )
             answer = await self._answer(inbound, closing)
         except GatewayError as error:

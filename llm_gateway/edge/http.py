@@ -2,7 +2,15 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, MutableMapping
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterable,
+    Mapping,
+    MutableMapping,
+)
 from typing import Any
 
 import msgspec
@@ -147,6 +155,20 @@ async def stream(
         log.debug("A stream was cut on purpose: its upstream broke")
     finally:
         watcher.cancel()
+
+
+def has_left(receive: Receive) -> bool:
+    """Say whether the caller hung up, without waiting for it to."""
+    waiting = receive()
+    if not isinstance(waiting, Coroutine):
+        return False
+    try:
+        waiting.send(None)  # as far as it goes without waiting
+    except StopIteration as told:
+        return bool(told.value["type"] == "http.disconnect")
+    finally:
+        waiting.close()
+    return False
 
 
 async def _watch(receive: Receive, on_gone: Callable[[], None]) -> None:

@@ -4,7 +4,9 @@
 another target can still take over.
 """
 
-from collections.abc import AsyncIterator
+import math
+from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -14,6 +16,7 @@ from llm_gateway.errors import (
     BudgetError,
     Certainty,
     CredentialError,
+    DeadlineError,
     DroppedError,
     GatewayError,
     InvalidAnswerError,
@@ -21,6 +24,7 @@ from llm_gateway.errors import (
     NoTargetError,
     OverloadedError,
     UpstreamError,
+    UpstreamTimeoutError,
 )
 from llm_gateway.providers.addresses import AddressError
 from llm_gateway.providers.auth import Credential
@@ -37,6 +41,9 @@ from tenants.limits import Decision, Ticket
 from tenants.money import types as money
 from tenants.money.applicable import applicable
 from tenants.secrets import SecretError
+
+if TYPE_CHECKING:
+    from tenants.money.claims import Kept
 
 EVENT_STREAM = "text/event-stream"
 
@@ -73,6 +80,7 @@ class Attempt:
         self.bill: bounds.Bill | None = None
         self.error: GatewayError | None = None
         self.outcome: money.Outcome | None = None
+        self.keeping: Callable[[], Kept] | None = None  # what its entry brings along
         self.facts = Facts()
         self.head = b""
         self.tail = b""
@@ -85,8 +93,11 @@ class Attempt:
 
     # --- forth ------------------------------------------------------------------------------
 
-    async def open(self, deadline: float) -> None:
-        """Call the target. Raises CircuitOpen, BudgetError or what the call itself raises."""
+    async def open(self, deadline: float, *, last: bool) -> None:
+        """Call the target; `last`: no other one could take over.
+
+        Raises CircuitOpen, BudgetError or what the call itself raises.
+        """
         self._verdict = self.runtime.board.begin(self.target)
         if not self._verdict.allowed:
             self._ended = True
@@ -94,6 +105,22 @@ class Attempt:
         await self._take_rates()
         self.outgoing = self._addressed(self._render())
         self.hold = await self._admit(deadline)
+        limit = deadline if last else min(deadline, self._whole_until())
+        try:
+            await self._call(limit)
+        except DeadlineError as error:
+            if limit == deadline:
+                raise
+            raise UpstreamTimeoutError("The provider did not answer in time.") from error
+
+    def _whole_until(self) -> float:
+        """Return until when an answer that is not streamed is waited for."""
+        whole = self.provider.timeouts.whole
+        if whole is None or self.outgoing.stream:
+            return math.inf
+        return self.runtime.clock() + whole
+
+    async def _call(self, deadline: float) -> None:
         self._upstream = upstream = await self._send(deadline)
         if upstream.status != 200:  # noqa: PLR2004
             body = await upstream.read()
@@ -340,7 +367,8 @@ class Attempt:
             if ending.settlement is None:
                 await ledger.mark_uncertain(hold, bounds.estimate(self.facts.output_bytes))
             else:
-                self.settled = await ledger.settle(hold, ending.settlement)
+                kept = self.keeping() if self.keeping else None
+                self.settled = await ledger.settle(hold, ending.settlement, kept)
         except money.LedgerUnavailableError:
             raise LedgerUnavailableError(
                 "The ledger cannot be written now.", retry_after_s=2

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from llm_gateway.errors import (
     BudgetError,
+    CallerError,
     GatewayError,
     LoopError,
     NoTargetError,
@@ -30,11 +31,13 @@ from llm_gateway.service import bounds, headers
 from llm_gateway.service.attempt import Attempt, CircuitOpen
 from llm_gateway.service.body import parse_body
 from llm_gateway.service.inbound import Answer, Inbound, Unfinished
+from llm_gateway.service.once import once
 from llm_gateway.service.planning import asking_for, view_for
 from llm_gateway.service.rates import rate_error
 from llm_gateway.service.record import call_record
 from llm_gateway.service.runtime import Runtime
 from llm_gateway.types import Call, Target
+from tenants.money.claims import Kept
 
 if TYPE_CHECKING:
     from tenants.limits import Decision
@@ -57,6 +60,7 @@ class Exchange:
         self.error: GatewayError | None = None
         self.refusal: GatewayError | None = None  # by our own limits, of one target
         self.left_at = math.inf
+        self._once = once(runtime, inbound)
         self._recorded = False
 
     # --- the way there ------------------------------------------------------------------------
@@ -68,15 +72,22 @@ class Exchange:
         """
         try:
             self.call = call = self._parse()
+            if self._once is not None:
+                repeated = await self._once.begin(stream=call.stream)
+                if repeated is not None:
+                    self.steps.append("the answer to the same Idempotency-Key")
+                    return repeated
             await self._take_rates(call)
             attempt = await self._first_answer(call)
             if not call.stream:
+                self._keep(attempt)
                 await self._end(attempt, None)
         except GatewayError as error:
             self.error = error
-            if self.attempts:
-                error.detail = {**error.detail, "attempts": self._attempt_details()}
-            error.headers = headers.of_error(error, self.inbound.request_id, self.rates)
+            await self._drop_claim()
+            self._detail(error)
+            told = headers.of_error(error, self.inbound.request_id, self.rates)
+            error.headers = [*told, *error.headers]
             raise
         except Exception:
             self.error = GatewayError("Something went wrong on our side.")
@@ -124,7 +135,7 @@ class Exchange:
         await self._rest_first(left)
         while left:
             target = left.pop(0)
-            outcome = await self._try(call, target)
+            outcome = await self._try(call, target, last=not left)
             if isinstance(outcome, Attempt):
                 return outcome
             if outcome is None:
@@ -133,7 +144,8 @@ class Exchange:
             left = remaining(left, target, outcome)
             step = next_step(self._situation(failures, left, target, repeats), self.runtime.rng)
             self.steps.append(step.reason)
-            if step.action == "stop":
+            self._look_for_caller()
+            if step.action == "stop" or self.left:
                 break
             self.runtime.retry_budget = self.runtime.retry_budget.further()
             if step.action == "repeat":
@@ -144,11 +156,13 @@ class Exchange:
             raise self._with_time(failures[-1])
         raise self.refusal or self._nothing_open()
 
-    async def _try(self, call: Call, target: Target) -> Attempt | GatewayError | None:
+    async def _try(
+        self, call: Call, target: Target, *, last: bool
+    ) -> Attempt | GatewayError | None:
         """Return an open attempt, what it failed by, or None for a target that is passed over."""
         attempt = Attempt(self.runtime, self.inbound, call, target, len(self.attempts) + 1)
         try:
-            return await self._open(attempt)
+            return await self._open(attempt, last=last)
         except CircuitOpen as passed:
             self.skipped.append(Dropped(target.name, "condition", str(passed)))
             return None
@@ -160,13 +174,14 @@ class Exchange:
         except GatewayError as error:
             return error
 
-    async def _open(self, attempt: Attempt) -> Attempt:
+    async def _open(self, attempt: Attempt, *, last: bool) -> Attempt:
         """Open an attempt; one that fails is ended here, and listed unless nothing was held."""
         try:
-            await attempt.open(self._deadline(attempt.target))
+            await attempt.open(self._deadline(attempt.target), last=last)
         except BaseException as error:
             if attempt.hold is not None:
                 self.attempts.append(attempt)
+                self._keep_refusal(attempt, error)
             await attempt.end(_fault(error), left=isinstance(error, CancelledError))
             raise
         self.attempts.append(attempt)
@@ -178,31 +193,42 @@ class Exchange:
         """Yield the answer; a caller that left costs what the provider bills, so it is read on."""
         try:
             if attempt.head:
+                self._hear(attempt.head)
                 yield attempt.head
             async for chunk in attempt.rest():
                 if self.left_at + DRAIN_S < self.runtime.clock():
                     break
+                self._hear(chunk)
                 yield chunk
+            self._keep(attempt)
             await self._end(attempt, None)
         except GatewayError as error:
             self.error = error
             await self._end(attempt, error)
+            await self._drop_claim()
             yield self.inbound.door.render_stream_error(
                 error, request_id=str(self.inbound.request_id)
             )
             raise Unfinished from None
         yield attempt.tail
 
+    def _look_for_caller(self) -> None:
+        """Notice a caller that hung up while it waited for its answer to begin."""
+        if self.inbound.has_left():
+            self._gone()
+
     def _gone(self) -> None:
         self.left_at = min(self.left_at, self.runtime.clock())
 
     async def _end(self, attempt: Attempt, error: GatewayError | None) -> None:
+        self._look_for_caller()
         await attempt.end(error, left=self.left)
 
     async def close(self) -> None:
         """Give back what is still held and write the record; the scope calls it, once."""
         for attempt in self.attempts:
             await attempt.end(None, left=True)
+        await self._drop_claim()
         if self.rates is not None and self.rates.ticket is not None:
             await self._give_back_rates()
         if not self._recorded:
@@ -226,6 +252,37 @@ class Exchange:
     @property
     def cost_nano(self) -> int:
         return sum(attempt.bill.amount_nano for attempt in self.attempts if attempt.bill)
+
+    # --- once for an Idempotency-Key ----------------------------------------------------------
+
+    def _hear(self, piece: bytes) -> None:
+        if self._once is not None:
+            self._once.hear(piece)
+
+    def _keep(self, attempt: Attempt) -> None:
+        """Have the whole answer kept with the entry of its attempt."""
+        once = self._once
+        if once is None or not attempt.facts.complete:
+            return
+        last = attempt.tail if attempt.call.stream else attempt.head + attempt.tail
+        attempt.keeping = lambda: once.answered(headers.of_kept(self, attempt), last)
+
+    def _keep_refusal(self, attempt: Attempt, error: BaseException) -> None:
+        """Have the provider's refusal of the request itself kept: it is the same everywhere."""
+        once = self._once
+        if once is None or not isinstance(error, CallerError):
+            return
+
+        def keeping() -> Kept:
+            self._detail(error)
+            return once.refused(error)
+
+        attempt.keeping = keeping
+
+    async def _drop_claim(self) -> None:
+        """Let the same key run anew, unless its answer is kept."""
+        if self._once is not None and not any(a.keeping and a.settled for a in self.attempts):
+            await self._once.drop()
 
     # --- what is decided on -------------------------------------------------------------------
 
@@ -291,6 +348,10 @@ class Exchange:
             "Every provider of this model is resting after failures.",
             retry_after_s=max(1.0, min(known, default=1.0)),
         )
+
+    def _detail(self, error: GatewayError) -> None:
+        if self.attempts:
+            error.detail = {**error.detail, "attempts": self._attempt_details()}
 
     def _attempt_details(self) -> list[dict[str, object]]:
         return [

@@ -26,6 +26,13 @@ class Controls(Struct, frozen=True, kw_only=True):
     hops: int = 0
 
 
+class Idempotency(Struct, frozen=True):
+    """The key under which a request is to run once; `fingerprint` says what it asks."""
+
+    key: str
+    fingerprint: str
+
+
 class Door(Protocol):
     """What a door needs of a dialect: the caller's side of an adapter."""
 
@@ -40,6 +47,7 @@ class Inbound(Struct, frozen=True, kw_only=True):
 
     `started` is monotonic seconds; `door` is the adapter of the caller's dialect. `passed_on` are
     headers meant for the provider, such as anthropic-beta: sent where it speaks the same dialect.
+    `has_left` says whether the caller hung up meanwhile.
     """
 
     request_id: UUID
@@ -51,6 +59,8 @@ class Inbound(Struct, frozen=True, kw_only=True):
     started: float
     controls: Controls = Controls()
     passed_on: tuple[tuple[str, str], ...] = ()
+    idempotency: Idempotency | None = None
+    has_left: Callable[[], bool] = lambda: False
 
 
 class Answer(Struct, kw_only=True):

@@ -100,7 +100,6 @@ def test_who_leaves_before_the_first_byte_pays_what_is_billed(
     check_settled(narrow, upstream, before, "cancelled", "settled")
 
 
-@pytest.mark.xfail(reason="nobody listens for the caller until the answer has begun", strict=True)
 @pytest.mark.parametrize("way", WAYS[:1], ids=str)
 def test_who_leaves_before_the_first_byte_is_told_apart(
     narrow: GatewayProcess, upstream: Upstream, way: Way
