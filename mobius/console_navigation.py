@@ -41,6 +41,7 @@ NAVIGATION = [
         _page("Buckets", "data_usage", "tenants_bucket"),
         _page("Holds", "hourglass_top", "tenants_hold"),
         _page("Entries", "menu_book", "tenants_entry"),
+        _page("Invoice check", "request_quote", "llm_gateway_invoiceline"),
     ),
     _group(
         "Installation",

@@ -1,5 +1,5 @@
 """The console's pages for providers, models, routes, keys and traffic: a module each."""
 
-from llm_gateway.admin import api_keys, deployments, providers, requests, routes
+from llm_gateway.admin import api_keys, deployments, invoices, providers, requests, routes
 
-__all__ = ["api_keys", "deployments", "providers", "requests", "routes"]
+__all__ = ["api_keys", "deployments", "invoices", "providers", "requests", "routes"]

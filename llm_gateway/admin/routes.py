@@ -108,7 +108,7 @@ class GatewaySettingsAdmin(ConsoleAdmin):
     """The one row of settings: the list leads straight to it."""
 
     form = SettingsForm
-    fields = ("fallback_routes", "log_payloads", "drain_seconds")
+    fields = ("fallback_routes", "log_payloads", "drain_seconds", "retention_months")
 
     @override
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
