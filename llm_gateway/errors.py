@@ -13,6 +13,7 @@ GatewayError
 │   ├── PermissionDeniedError          403
 │   ├── ModelNotFoundError             404
 │   ├── NotFoundError                  404, any other object
+│   ├── IdempotencyError               409 or 422, of an Idempotency-Key
 │   ├── TooLargeError                  413
 │   ├── RateLimitError                 429, one of our own limits
 │   └── LoopError                      508
@@ -150,6 +151,21 @@ class RequestTimeoutError(CallerError):
     """The caller's body did not arrive in time."""
 
     status, code = 408, "request_timeout"
+
+
+class IdempotencyError(CallerError):
+    """The Idempotency-Key stands for another request."""
+
+    status, code = 422, "idempotency_mismatch"
+
+
+class IdempotencyInProgressError(IdempotencyError):
+    status, code = 409, "idempotency_in_progress"
+    should_retry = None
+
+
+class IdempotencyNotReplayableError(IdempotencyError):
+    status, code = 409, "idempotency_not_replayable"
 
 
 class TooLargeError(CallerError):

@@ -178,7 +178,7 @@ async def _embed(tenant: Who, texts: Sequence[str], model: str | None, way: Way)
     async with Scope() as closing:
         carried = Carried(asker.runtime, inbound)
         closing.on_close(carried.end)
-        return asking.embeddings(await carried.answer(), inbound)
+        return asking.embeddings(await carried.answer())
 
 
 async def _list(tenant: Who, wanted: catalogue.Wanted) -> list[ModelInfo]:

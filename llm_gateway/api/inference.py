@@ -19,6 +19,7 @@ from llm_gateway.service.body import parse_body
 from llm_gateway.service.carried import CLOSING, Carried
 from llm_gateway.service.controls import parse_controls
 from llm_gateway.service.inbound import Answer, Controls, Inbound
+from llm_gateway.service.once import idempotency
 from llm_gateway.types import StrategyName
 
 TAGS = ["inference"]
@@ -40,6 +41,7 @@ class Inference(GatewayView):
             endpoint=request.path,
             request_id=self.request_id,
             controls=_steered(body, parse_controls(headers)),
+            idempotency=idempotency(headers, request.path, raw),
         )
 
     async def ask(self, request: Request, inbound: Inbound) -> tuple[Carried, Answer]:
@@ -117,7 +119,7 @@ class Embed(Inference):
             raise InvalidRequestError("'texts' must be a list of texts.", param="texts")
         inbound = asking.embed(asker, texts, body.get("model"))
         _, answer = await self.ask(request, inbound)
-        return _json(asking.embeddings(answer, inbound), answer)
+        return _json(asking.embeddings(answer), answer)
 
 
 async def _events(carried: Carried, answer: Answer) -> AsyncIterator[bytes]:

@@ -10,7 +10,7 @@ from msgspec import Struct
 from llm_gateway.adapters import native, openai_embeddings, sse
 from llm_gateway.errors import GatewayError, ModelNotFoundError
 from llm_gateway.service.carried import Carried
-from llm_gateway.service.inbound import Answer, Controls, Inbound, Unfinished
+from llm_gateway.service.inbound import Answer, Controls, Idempotency, Inbound, Unfinished
 from llm_gateway.service.runtime import Runtime
 from llm_gateway.service.visible import callable_names
 from llm_gateway.types import Configuration
@@ -73,6 +73,7 @@ class Asker(Struct, frozen=True, kw_only=True):
     endpoint: str
     request_id: UUID
     controls: Controls = Controls()
+    idempotency: Idempotency | None = None
 
 
 class BrokenStreamError(GatewayError):
@@ -107,6 +108,7 @@ def _inbound(asker: Asker, door: object, operation: str, body: dict[str, Any]) -
         body=body,
         started=asker.runtime.clock(),
         controls=asker.controls,
+        idempotency=asker.idempotency,
     )
 
 
@@ -159,7 +161,7 @@ def completion(answer: Answer, inbound: Inbound, runtime: Runtime) -> Completion
     )
 
 
-def embeddings(answer: Answer, inbound: Inbound) -> Embeddings:
+def embeddings(answer: Answer) -> Embeddings:
     """Return the vectors of an answer in the OpenAI dialect."""
     told = dict(answer.headers)
     said = msgspec.json.decode(answer.body)
@@ -171,7 +173,7 @@ def embeddings(answer: Answer, inbound: Inbound) -> Embeddings:
         provider=told[b"x-mobius-provider"].decode(),
         usage=TokenUsage(prompt_tokens=prompt, total_tokens=prompt),
         cost_usd=usd(answer.cost_nano()),
-        request_id=str(inbound.request_id),
+        request_id=told[b"x-request-id"].decode(),
     )
 
 

@@ -33,6 +33,16 @@ def of_answer(exchange: "Exchange", attempt: "Attempt") -> Headers:
     return headers
 
 
+def of_kept(exchange: "Exchange", attempt: "Attempt") -> Headers:
+    """Return the headers that still hold when an answer is given again."""
+    return [
+        *of_target(exchange.inbound.request_id, attempt.deployment),
+        (b"x-mobius-attempts", _ascii(len(exchange.attempts))),
+        (b"x-mobius-cache", b"off"),
+        (b"x-mobius-cost-usd", _ascii(usd(exchange.cost_nano))),
+    ]
+
+
 def of_request(request_id: object) -> Headers:
     """Return the id under both names that official SDKs read: Anthropic's has no `x-`."""
     value = _ascii(request_id)
@@ -51,7 +61,7 @@ def of_target(request_id: object, deployment: Deployment) -> Headers:
 def of_error(error: GatewayError, request_id: object, rates: Decision | None = None) -> Headers:
     """Return the headers of a refusal: code, whether and when to try again, rates."""
     headers = [*of_request(request_id), (b"x-mobius-code", _ascii(error.code))]
-    if error.retry_after_s is not None and error.status in {429, 503}:
+    if error.retry_after_s is not None and error.status in {409, 429, 503}:
         headers.append((b"retry-after", _ascii(max(1, math.ceil(error.retry_after_s)))))
     elif error.status in {429, 503}:
         headers.append((b"retry-after", b"1"))

@@ -11,7 +11,18 @@ from msgspec import Struct
 
 from tenants.money.chain import Head, link
 from tenants.money.decide import Attempt, Result, Values, decide
-from tenants.money.ops import Admit, Expire, Mark, Note, Op, Place, Release, Settle, bound_places
+from tenants.money.ops import (
+    Admit,
+    Expire,
+    Mark,
+    Note,
+    Op,
+    Place,
+    Release,
+    Settle,
+    TakeClaim,
+    bound_places,
+)
 from tenants.money.places import Places
 from tenants.money.store import Store, StoreError
 
@@ -74,6 +85,9 @@ def _decide_and_write(
         buckets=buckets,
         holds=store.lock_holds(hold_ids) if hold_ids else {},
         past=store.past([attempt for op in ops if (attempt := _attempt(op))]),
+        claims=store.claim(
+            [op.claim for op in ops if isinstance(op, TakeClaim)], chained.writer_id
+        ),
     )
     results, effects = decide(values, ops)
     entries, head = link(chained.key, chained.writer_id, head, effects.entries)

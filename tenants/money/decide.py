@@ -12,9 +12,11 @@ from uuid import UUID
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from tenants.money.claims import Claim, Claimed, ClaimKey, Kept
 from tenants.money.ops import (
     Admit,
     BucketState,
+    DropClaim,
     Expire,
     Mark,
     Note,
@@ -23,6 +25,7 @@ from tenants.money.ops import (
     Place,
     Release,
     Settle,
+    TakeClaim,
     bound_places,
     expired_settlement,
     place,
@@ -30,7 +33,7 @@ from tenants.money.ops import (
 from tenants.money.rows import EntryRow, HoldRow, entry_row, hold_row
 from tenants.money.types import Bound, Hold, HoldRequest, Refusal, Settled, Settlement
 
-Result = Hold | Refusal | Settled | None
+Result = Hold | Refusal | Settled | Claimed | None
 Attempt = tuple[UUID, int]
 
 # Outcomes that were a guess: real usage that comes later corrects them.
@@ -45,6 +48,7 @@ class Values(Struct, frozen=True, kw_only=True):
     buckets: dict[int, BucketState]
     holds: dict[UUID, HoldRow]
     past: dict[Attempt, tuple[Past, ...]]
+    claims: dict[ClaimKey, Claimed] = {}
 
 
 class Effects(Struct, kw_only=True):
@@ -58,6 +62,8 @@ class Effects(Struct, kw_only=True):
     entries: list[EntryRow] = field(default_factory=list)
     marks: list[Mark] = field(default_factory=list)
     alerts: list[tuple[int, int]] = field(default_factory=list)
+    kept: list[Kept] = field(default_factory=list)
+    dropped: list[Claim] = field(default_factory=list)
 
 
 def decide(values: Values, ops: Sequence[Op]) -> tuple[list[Result], Effects]:
@@ -113,6 +119,8 @@ class _Group:
             ids = tuple(self.values.places[key] for key in bound_places(op.hold.request))
         self._end(op.hold.request, op.settlement, ids)
         self._free(op.hold.id)
+        if op.kept is not None:
+            self.effects.kept.append(op.kept)
         return self._tightest(ids)
 
     def release(self, op: Release) -> None:
@@ -132,6 +140,12 @@ class _Group:
         if hold is not None:
             self._end(hold, expired_settlement(hold, op.charges), hold.bucket_ids)
             self._free(hold.id)
+
+    def claim(self, op: TakeClaim) -> Claimed:
+        return self.values.claims[op.claim.place]
+
+    def drop(self, op: DropClaim) -> None:
+        self.effects.dropped.append(op.claim)
 
     def announce(self) -> None:
         """Note the soft thresholds that are reached and were not announced before."""
@@ -217,4 +231,6 @@ _DO: dict[type[Op], Callable[[_Group, Any], Result]] = {
     Mark: _Group.mark,
     Note: _Group.note,
     Expire: _Group.expire,
+    TakeClaim: _Group.claim,
+    DropClaim: _Group.drop,
 }

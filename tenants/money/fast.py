@@ -31,7 +31,7 @@ def suppose(
     for op in ops:
         if isinstance(op, Admit):
             ids = _admit(effects, op, places, now)
-        elif isinstance(op, Settle):
+        elif isinstance(op, Settle) and op.kept is None:
             ids = _settle(effects, op, now)
         else:
             return None

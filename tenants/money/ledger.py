@@ -11,8 +11,19 @@ from msgspec.structs import replace
 
 from tenants.ids import new_id
 from tenants.money.applicable import plain_text
+from tenants.money.claims import Claim, Claimed, Kept
 from tenants.money.lock import ProcessLock
-from tenants.money.ops import Admit, Mark, Note, Op, Release, Settle
+from tenants.money.ops import (
+    Admit,
+    DropClaim,
+    Mark,
+    Note,
+    Op,
+    Release,
+    Settle,
+    TakeClaim,
+    undoing,
+)
 from tenants.money.rows import EntryRow
 from tenants.money.spool import Spool
 from tenants.money.store import Store
@@ -26,7 +37,7 @@ from tenants.money.types import (
     Settled,
     Settlement,
 )
-from tenants.money.writer import Delivery, Pending, Writer
+from tenants.money.writer import ASKING, Delivery, Pending, Writer
 
 MOST_WAITING = 2048
 ADMIT_S = 0.8
@@ -93,13 +104,14 @@ class Ledger:
             return Hold(id=new_id(), request=request, bucket_ids=None)
         return result
 
-    async def settle(self, hold: Hold, settlement: Settlement) -> Settled:
+    async def settle(self, hold: Hold, settlement: Settlement, kept: Kept | None = None) -> Settled:
         """End an attempt; its entry is durable when this returns. Doing it again changes nothing.
 
+        With it, in one transaction, the answer is kept under its idempotency key.
         Raises LedgerUnavailableError after five seconds without an answer: the settle stays queued,
         and the hold stays for the sweeper.
         """
-        pending = self._submit(Settle(hold, settlement))
+        pending = self._submit(Settle(hold, settlement, kept))
         result: Settled = await self._answer(pending, SETTLE_S)
         return result
 
@@ -110,6 +122,23 @@ class Ledger:
     async def mark_uncertain(self, hold: Hold, seen_output: int = 0) -> None:
         """Keep the hold of an attempt that may have been billed; it is charged at expiry."""
         await self._answer(self._submit(Mark(hold.id, seen_output)), SETTLE_S)
+
+    async def claim(self, claim: Claim) -> Claimed:
+        """Claim an idempotency key; what is returned names the request that has it.
+
+        Raises what `admit` raises: a promise to run once needs the database.
+        """
+        self.start()
+        self._check_accepting()
+        found: Claimed = await self._answer(self._submit(TakeClaim(claim)), ADMIT_S)
+        return found
+
+    async def drop_claim(self, claim: Claim) -> None:
+        """Let the next request under the key run anew, unless an answer is kept there.
+
+        Raises LedgerUnavailableError where that takes long; it is done all the same.
+        """
+        await self._answer(self._submit(DropClaim(claim)), ADMIT_S)
 
     async def note(self, entry: EntryRow) -> None:
         """Write an entry that needs no money."""
@@ -148,14 +177,14 @@ class Ledger:
             return await future
         except asyncio.CancelledError:
             # A settle is done all the same; an admission nobody waits for is not started.
-            pending.abandoned = isinstance(pending.op, Admit)
+            pending.abandoned = isinstance(pending.op, ASKING)
             raise
         finally:
             for timer in timers:
                 timer.cancel()
 
     def _give_up(self, pending: Pending) -> None:
-        pending.abandoned = isinstance(pending.op, Admit)
+        pending.abandoned = isinstance(pending.op, ASKING)
         if pending.future is not None and not pending.future.done():
             pending.future.set_exception(LedgerUnavailableError("the ledger does not answer"))
 
@@ -167,8 +196,9 @@ class Ledger:
         for pending, answer in deliveries:
             future = pending.future
             if future is None or future.done():
-                if isinstance(answer, Hold):
-                    self._writer.submit(Pending(Release(answer.id)))
+                undo = undoing(pending.op) if isinstance(answer, Hold | Claimed) else None
+                if undo is not None:
+                    self._writer.submit(Pending(undo))
             elif isinstance(answer, Exception):
                 future.set_exception(answer)
             else:

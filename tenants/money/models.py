@@ -146,6 +146,40 @@ class Entry(Spent):
         return f"{self.request_id}/{self.attempt_no} {self.kind} {self.seq}"
 
 
+class Idempotency(LedgerRow):
+    """An idempotency key of an api key: claimed by a request, then what it was answered.
+
+    `body` is sealed and bound to tenant and request. Nothing is owed by a row: it may go any time.
+    """
+
+    class State(models.TextChoices):
+        RUNNING = "running"
+        DONE = "done"
+        UNREPLAYABLE = "unreplayable"
+
+    api_key_id = models.BigIntegerField()
+    key = models.CharField(max_length=255)
+    fingerprint = models.CharField(max_length=64)
+    state = models.CharField(max_length=12, choices=State)
+    writer_id = models.BigIntegerField()
+    request_id = models.UUIDField()
+    status = models.SmallIntegerField()
+    headers = models.JSONField()
+    body = models.BinaryField(null=True)
+    expires_at = models.DateTimeField(db_index=True)
+
+    class Meta(LedgerRow.Meta):
+        abstract = False
+        db_table = "ledger_idempotency"
+        constraints = [
+            models.UniqueConstraint(fields=("api_key_id", "key"), name="ledger_idempotency_key")
+        ]
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.api_key_id} {self.key}"
+
+
 class Writer(models.Model):
     """A process that writes the ledger: its lease, and the head of its chain."""
 

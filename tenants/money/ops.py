@@ -6,6 +6,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
+from tenants.money.claims import Claim, Kept
 from tenants.money.rows import EntryRow, HoldRow
 from tenants.money.types import Charges, Hold, HoldRequest, Settlement
 from tenants.types import BudgetRule, Period
@@ -22,10 +23,11 @@ class Admit(Struct):
 
 
 class Settle(Struct):
-    """End an attempt: entry in, hold out."""
+    """End an attempt: entry in, hold out, and the answer kept under its idempotency key."""
 
     hold: Hold
     settlement: Settlement
+    kept: Kept | None = None
 
 
 class Release(Struct):
@@ -54,7 +56,30 @@ class Expire(Struct):
     charges: Charges
 
 
-Op = Admit | Settle | Release | Mark | Note | Expire
+class TakeClaim(Struct):
+    """Claim an idempotency key, or be told what stands under it."""
+
+    claim: Claim
+
+
+class DropClaim(Struct):
+    """Let the next request under the key run anew, unless an answer is kept there."""
+
+    claim: Claim
+
+
+Op = Admit | Settle | Release | Mark | Note | Expire | TakeClaim | DropClaim
+
+
+def undoing(op: Op) -> Op | None:
+    """Return what takes back an operation that nobody waits for any more; None for the others."""
+    match op:
+        case Admit():
+            return Release(op.id)
+        case TakeClaim():
+            return DropClaim(op.claim)
+        case _:
+            return None
 
 
 def place(bound: tuple[BudgetRule, str]) -> Place:

@@ -15,6 +15,7 @@ from psycopg.rows import TupleRow, namedtuple_row
 from typing_extensions import override
 
 from tenants.money.chain import Head, Linked
+from tenants.money.claims import Claim, Claimed, ClaimKey
 from tenants.money.decide import Attempt, Effects
 from tenants.money.ops import BucketState, Past
 from tenants.money.rows import HoldRow
@@ -26,6 +27,7 @@ from tenants.money.store import (
     StoreError,
     SurpriseError,
     bucket_state,
+    in_order,
 )
 
 _SESSION = (
@@ -44,6 +46,19 @@ _states = msgspec.json.Decoder(list[State]).decode
 _HOLD = """SELECT id, request_id, attempt_no, tenant_id, project_id, api_key_id, deployment_id,
   model, price_version_id, amount_nano, bucket_ids, input_estimate, input_nano,
   output_nano_per_million, end_user, tags, unpriced, state, seen_output FROM ledger_hold """
+
+
+_CLAIM: LiteralString = """INSERT INTO ledger_idempotency AS c (tenant_id, api_key_id, key,
+  fingerprint, state, writer_id, request_id, status, headers, body, expires_at)
+ VALUES (%s, %s, %s, %s, 'running', %s, %s, 0, '[]', NULL, ledger_now() + interval '24 h')
+ ON CONFLICT (api_key_id, key) DO UPDATE SET fingerprint = excluded.fingerprint,
+  state = 'running', writer_id = excluded.writer_id, request_id = excluded.request_id, status = 0,
+  headers = '[]', body = NULL, expires_at = excluded.expires_at
+ WHERE c.expires_at <= ledger_now()"""
+_CLAIMED: LiteralString = (
+    "SELECT request_id, fingerprint, state, status, headers, body FROM ledger_idempotency"
+    " WHERE api_key_id = %s AND key = %s"
+)
 
 
 class PostgresStore(Store):
@@ -187,6 +202,25 @@ class PostgresStore(Store):
         return past
 
     @override
+    def claim(self, claims: Sequence[Claim], writer_id: int) -> dict[ClaimKey, Claimed]:
+        found = {}
+        for claim in in_order(claims):
+            self._run(
+                _CLAIM,
+                (
+                    claim.tenant_id,
+                    *claim.place,
+                    claim.fingerprint,
+                    writer_id,
+                    claim.request_id,
+                ),
+            )
+            row = self._one(_CLAIMED, claim.place)
+            headers = tuple((name, value) for name, value in row.headers)
+            found[claim.place] = Claimed(**row._replace(headers=headers)._asdict())
+        return found
+
+    @override
     def apply(
         self, effects: Effects, entries: Sequence[Linked], writer_id: int, head: Head
     ) -> tuple[datetime, Sequence[State]]:
@@ -233,6 +267,25 @@ class PostgresStore(Store):
                 " deadline_at = ledger_now() + interval '60 s' WHERE id = %s",
                 (mark.seen_output, mark.hold_id),
             )
+        for kept in sorted(effects.kept, key=lambda each: each.claim.place):
+            self._run(
+                "UPDATE ledger_idempotency SET state = %s, status = %s, headers = %s::jsonb,"
+                " body = %s WHERE api_key_id = %s AND key = %s AND request_id = %s",
+                (
+                    kept.state,
+                    kept.status,
+                    _encode(kept.headers).decode(),
+                    kept.body,
+                    *kept.claim.place,
+                    kept.claim.request_id,
+                ),
+            )
+        for claim in in_order(effects.dropped):
+            self._run(
+                "DELETE FROM ledger_idempotency WHERE api_key_id = %s AND key = %s"
+                " AND request_id = %s AND state = 'running'",
+                (*claim.place, claim.request_id),
+            )
 
     @override
     def checkpoint(self, seen: Mapping[UUID, int]) -> None:
@@ -251,6 +304,18 @@ class PostgresStore(Store):
             (limit,),
         )
         return [_hold_row(row) for row in rows]
+
+    @override
+    def sweep_claims(self, limit: int) -> None:
+        # Past those that are locked: whoever locked one is about to end it.
+        self._run(
+            "DELETE FROM ledger_idempotency WHERE id IN (SELECT id FROM ledger_idempotency c"
+            " WHERE expires_at <= ledger_now() OR (state = 'running' AND NOT EXISTS"
+            " (SELECT 1 FROM ledger_writer w WHERE w.id = c.writer_id"
+            " AND w.heartbeat_at >= ledger_now() - interval '30 s'))"
+            " ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED)",
+            (limit,),
+        )
 
     def _holds(self, where: LiteralString, ids: Collection[UUID]) -> dict[UUID, HoldRow]:
         return {row.id: _hold_row(row) for row in self._run(_HOLD + where, (sorted(ids),))}

@@ -21,7 +21,7 @@ from tenants.money.types import Charges, Refusal
 BEAT_S = 5.0
 LEASE_S = 30.0
 SWEEP_S = 5.0
-SWEPT_AT_ONCE = 64
+SWEPT_AT_ONCE, SWEPT_CLAIMS_AT_ONCE = 64, 1000
 _REFUSING_S = 0.2
 
 
@@ -75,15 +75,16 @@ class Session:
         self._last_beat = now
 
     def sweep(self, charges: Charges) -> int:
-        """End expired holds, return how many: not in the wake of an outage or of a freeze.
+        """End what expired, return how many holds: not in the wake of an outage or of a freeze.
 
-        Then the others could not beat either, and their holds are alive.
+        Then the others could not beat either, and their holds and claims are alive.
         """
         if self._clock() - self._beating_since < LEASE_S:
             return 0
         expired = list(self.store.expired(SWEPT_AT_ONCE))
         if expired:
             self.carefully([Expire(hold, charges) for hold in expired])
+        self.store.sweep_claims(SWEPT_CLAIMS_AT_ONCE)
         return len(expired)
 
     def _fast(self, ops: Sequence[Op]) -> list[Result] | None:

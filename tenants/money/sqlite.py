@@ -14,6 +14,7 @@ import msgspec
 from typing_extensions import override
 
 from tenants.money.chain import Head, Linked
+from tenants.money.claims import Claim, Claimed, ClaimKey
 from tenants.money.decide import Attempt, Effects
 from tenants.money.ops import BucketState, Past
 from tenants.money.rows import EntryRow, HoldRow
@@ -25,11 +26,13 @@ from tenants.money.store import (
     StoreError,
     SurpriseError,
     bucket_state,
+    in_order,
 )
 
 _PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON")
 _LEASE = timedelta(seconds=30)
 _GRACE = timedelta(seconds=60)
+_CLAIM_LIFE = timedelta(hours=24)
 
 _HOLD = """SELECT id, request_id, attempt_no, tenant_id, project_id, api_key_id, deployment_id,
   model, price_version_id, amount_nano, bucket_ids, input_estimate, input_nano,
@@ -39,6 +42,16 @@ _GUARD = """ AND starts_at <= :now AND (ends_at IS NULL OR ends_at > :now) AND N
   SELECT 1 FROM ledger_budget g WHERE g.id = budget_id AND g.hard AND g.limit_nano IS NOT NULL
    AND used_nano + :used + held_nano + :held > g.limit_nano
      + CASE WHEN g.raise_until > :now THEN g.raise_nano ELSE 0 END)"""
+
+
+_CLAIM = """INSERT INTO ledger_idempotency (tenant_id, api_key_id, key, fingerprint, state,
+  writer_id, request_id, status, headers, body, expires_at)
+ VALUES (:tenant_id, :api_key_id, :key, :fingerprint, 'running', :writer_id, :request_id, 0, '[]',
+  NULL, :expires_at)
+ ON CONFLICT (api_key_id, key) DO UPDATE SET fingerprint = excluded.fingerprint,
+  state = 'running', writer_id = excluded.writer_id, request_id = excluded.request_id, status = 0,
+  headers = '[]', body = NULL, expires_at = excluded.expires_at
+ WHERE ledger_idempotency.expires_at <= :now"""
 
 
 class SqliteStore(Store):
@@ -182,6 +195,26 @@ class SqliteStore(Store):
         return past
 
     @override
+    def claim(self, claims: Sequence[Claim], writer_id: int) -> dict[ClaimKey, Claimed]:
+        now = self._clock()
+        found = {}
+        for claim in in_order(claims):
+            values = msgspec.structs.asdict(claim) | {
+                "writer_id": writer_id,
+                "request_id": claim.request_id.hex,
+                "now": _text(now),
+                "expires_at": _text(now + _CLAIM_LIFE),
+            }
+            self._run(_CLAIM, values)
+            rows = self._run(
+                "SELECT request_id, fingerprint, state, status, headers, body"
+                " FROM ledger_idempotency WHERE api_key_id = ? AND key = ?",
+                claim.place,
+            )
+            found[claim.place] = _claimed(rows[0])
+        return found
+
+    @override
     def apply(
         self, effects: Effects, entries: Sequence[Linked], writer_id: int, head: Head
     ) -> tuple[datetime, Sequence[State]]:
@@ -220,6 +253,7 @@ class SqliteStore(Store):
                 " WHERE id = ?",
                 (mark.seen_output, _text(now + _GRACE), mark.hold_id.hex),
             )
+        self._end_claims(effects)
 
     @override
     def checkpoint(self, seen: Mapping[UUID, int]) -> None:
@@ -238,6 +272,38 @@ class SqliteStore(Store):
             (_text(now), _text(now - _LEASE), limit),
         )
         return [_hold_row(row) for row in rows]
+
+    @override
+    def sweep_claims(self, limit: int) -> None:
+        now = self._clock()
+        self._run(
+            "DELETE FROM ledger_idempotency WHERE id IN (SELECT id FROM ledger_idempotency c"
+            " WHERE expires_at <= ? OR (state = 'running' AND NOT EXISTS"
+            " (SELECT 1 FROM ledger_writer w WHERE w.id = c.writer_id AND w.heartbeat_at >= ?))"
+            " LIMIT ?)",
+            (_text(now), _text(now - _LEASE), limit),
+        )
+
+    def _end_claims(self, effects: Effects) -> None:
+        for kept in effects.kept:
+            self._run(
+                "UPDATE ledger_idempotency SET state = ?, status = ?, headers = ?, body = ?"
+                " WHERE api_key_id = ? AND key = ? AND request_id = ?",
+                (
+                    kept.state,
+                    kept.status,
+                    _json(kept.headers),
+                    kept.body,
+                    *kept.claim.place,
+                    kept.claim.request_id.hex,
+                ),
+            )
+        for claim in effects.dropped:
+            self._run(
+                "DELETE FROM ledger_idempotency WHERE api_key_id = ? AND key = ?"
+                " AND request_id = ? AND state = 'running'",
+                (*claim.place, claim.request_id.hex),
+            )
 
     def _move(self, effects: Effects, bucket_id: int, now: datetime) -> None:
         values = {
@@ -320,6 +386,15 @@ def _hold_row(row: Any) -> HoldRow:  # noqa: ANN401 - a row of whatever was sele
         "unpriced": bool(row.unpriced),
     }
     return HoldRow(**values)
+
+
+def _claimed(row: Any) -> Claimed:  # noqa: ANN401 - a row of whatever was selected
+    values = row._asdict()
+    values |= {
+        "request_id": UUID(row.request_id),
+        "headers": tuple((name, value) for name, value in json.loads(row.headers)),
+    }
+    return Claimed(**values)
 
 
 def _hold_values(hold: HoldRow, writer_id: int, now: datetime) -> dict[str, Any]:

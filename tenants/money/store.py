@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from tenants.money.chain import Head, Linked
+from tenants.money.claims import Claim, Claimed, ClaimKey
 from tenants.money.decide import Attempt, Effects
 from tenants.money.ops import BucketState, Past
 from tenants.money.rows import HoldRow
@@ -65,17 +66,30 @@ class Store(Protocol):
     def read_holds(self, ids: Collection[UUID]) -> dict[UUID, HoldRow]: ...
     def past(self, attempts: Collection[Attempt]) -> dict[Attempt, tuple[Past, ...]]: ...
 
+    def claim(self, claims: Sequence[Claim], writer_id: int) -> dict[ClaimKey, Claimed]:
+        """Claim each key that nobody has; return what stands under each, locked."""
+
     def apply(
         self, effects: Effects, entries: Sequence[Linked], writer_id: int, head: Head
     ) -> tuple[datetime, Sequence[State]]:
         """Write all of it under the guard, or raise SurpriseError and write nothing.
 
-        Marks and alerts are not among it: see `annotate`.
+        Marks, alerts and answers of claims are not among it: see `annotate`.
         """
 
     def annotate(self, effects: Effects) -> None: ...
     def checkpoint(self, seen: Mapping[UUID, int]) -> None: ...
     def expired(self, limit: int) -> Iterable[HoldRow]: ...
+    def sweep_claims(self, limit: int) -> None:
+        """Remove claims that are too old, and those whose writer is gone before an answer."""
+
+
+def in_order(claims: Sequence[Claim]) -> list[Claim]:
+    """Return the first claim of each key, in the order in which keys are locked."""
+    first: dict[ClaimKey, Claim] = {}
+    for claim in claims:
+        first.setdefault(claim.place, claim)
+    return [first[place] for place in sorted(first)]
 
 
 def bucket_state(row: Any) -> BucketState:  # noqa: ANN401 - a row of whatever was selected

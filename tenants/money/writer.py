@@ -17,7 +17,7 @@ import structlog
 from msgspec import Struct
 
 from tenants.money.decide import Result
-from tenants.money.ops import Admit, Op, Release, Settle
+from tenants.money.ops import Admit, Op, Settle, TakeClaim, undoing
 from tenants.money.session import BEAT_S, SWEEP_S, Session, jittered
 from tenants.money.spool import Spool
 from tenants.money.store import LostError, Store, StoreError
@@ -32,6 +32,9 @@ GROUP = 64
 CHECKPOINT_S = 10.0
 _FIRST_DELAY_S, _LONGEST_DELAY_S = 0.1, 2.0
 _AWAY = "the ledger cannot be written"
+
+# What begins something, and is not begun for a caller who has gone; all else ends something.
+ASKING = (Admit, TakeClaim)
 
 
 class Pending(Struct, eq=False):
@@ -171,7 +174,7 @@ class Writer:
         except LostError:
             unknown = group[len(answers) :]
             self._again.extend(
-                Pending(Release(each.op.id)) for each in unknown if isinstance(each.op, Admit)
+                Pending(undo) for each in unknown if (undo := undoing(each.op)) is not None
             )
             self._put_off(unknown)
             raise
@@ -218,9 +221,9 @@ class Writer:
 
     def _put_off(self, group: Sequence[Pending]) -> None:
         self._send(
-            [(each, LedgerUnavailableError(_AWAY)) for each in group if isinstance(each.op, Admit)]
+            [(each, LedgerUnavailableError(_AWAY)) for each in group if isinstance(each.op, ASKING)]
         )
-        self._again.extend(each for each in group if not isinstance(each.op, Admit))
+        self._again.extend(each for each in group if not isinstance(each.op, ASKING))
 
     def _spool_settles(self) -> None:
         settles = [each for each in self._again if isinstance(each.op, Settle)]
