@@ -17,6 +17,7 @@ _LEADING_FIELDS = ("system", "systemInstruction", "instructions", "tools")
 _LEADING_ROLES = {"system", "developer"}
 # No provider caches a prompt under about 1,024 tokens, which are never fewer bytes.
 _LEAST_BYTES = 1024
+_LENGTH = 32
 
 
 class Repeats(Struct, frozen=True):
@@ -28,29 +29,34 @@ class Repeats(Struct, frozen=True):
 
 
 def repeats(call: Call, input_tokens: int) -> Repeats:
-    """Return what names a call; tokens of its beginning are its share of the bytes."""
-    body = _ENCODER.encode({**call.body, "model": call.model})
-    digest = _digest(call.operation.encode() + body)
-    if len(body) < _LEAST_BYTES:
-        return Repeats(digest)
-    leading = _leading(call.body)
-    prefix = _ENCODER.encode(leading)
-    if not leading or len(prefix) < _LEAST_BYTES:
-        return Repeats(digest)
-    tokens = input_tokens * len(prefix) // len(body)
-    return Repeats(digest, _digest(call.model.encode() + prefix), tokens)
+    """Return what names a call; tokens of its beginning are its share of the bytes.
+
+    Every byte is encoded and digested once: the digest of the whole goes on from the beginning's.
+    """
+    leading, rest = _split(call.body)
+    first = _ENCODER.encode(leading)
+    running = hashlib.sha256(pepper())  # twice as fast as BLAKE2 where processors know it
+    running.update(first)
+    prefix = running.hexdigest()[:_LENGTH] if len(first) >= _LEAST_BYTES else ""
+    last = _ENCODER.encode([call.operation, call.model, rest])
+    running.update(last)
+    tokens = input_tokens * len(first) // (len(first) + len(last)) if prefix else 0
+    return Repeats(running.hexdigest()[:_LENGTH], prefix, tokens)
 
 
-def _leading(body: dict[str, Any]) -> dict[str, Any]:
-    """Return the parts which providers put first, and so can cache for requests that differ."""
+def _split(body: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what providers put first, and so can cache for requests that differ; and the rest."""
     leading = {name: body[name] for name in _LEADING_FIELDS if body.get(name)}
-    messages: list[Any] = []
-    for message in body.get("messages") or ():
+    rest = {name: value for name, value in body.items() if name not in leading}
+    messages = body.get("messages")
+    if isinstance(messages, list):
+        count = _count_leading(messages)
+        leading["messages"], rest["messages"] = messages[:count], messages[count:]
+    return leading, rest
+
+
+def _count_leading(messages: list[Any]) -> int:
+    for count, message in enumerate(messages):
         if not isinstance(message, dict) or message.get("role") not in _LEADING_ROLES:
-            break
-        messages.append(message)
-    return leading | ({"messages": messages} if messages else {})
-
-
-def _digest(text: bytes) -> str:
-    return hashlib.blake2b(text, digest_size=16, key=pepper()).hexdigest()
+            return count
+    return len(messages)
