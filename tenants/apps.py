@@ -11,5 +11,7 @@ class TenantsConfig(AppConfig):
     @override
     def import_models(self) -> None:
         super().import_models()
-        # Not from `tenants.models`, on which the ledger's own tables are built.
-        import tenants.money.models  # noqa: F401, PLC0415 - registers them, from here on
+        # Not from `tenants.models`, on which these are built.
+        import tenants.alerts.models  # noqa: F401, PLC0415 - registers them, from here on
+        import tenants.money.checks  # noqa: F401, PLC0415 - likewise
+        import tenants.money.models  # noqa: F401, PLC0415 - likewise

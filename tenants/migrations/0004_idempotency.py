@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('tenants', '0002_ledger'),
+        ('tenants', '0003_alerts'),
     ]
 
     operations = [

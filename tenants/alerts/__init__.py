@@ -1,0 +1,1 @@
+"""Tell people that spend reached a soft threshold: sinks, messages, deliveries."""
