@@ -1,16 +1,16 @@
 """Make every outgoing call: judged address, built headers, no redirect, no retry, bounded times.
 
 A call that can be billed needs a hold in hand. Whatever is raised names no secret and no address.
-Of aiohttp it takes connector, request and response, and not the session: what follows redirects,
-keeps cookies, repeats requests and reads proxies from the environment is then not there at all.
+Of aiohttp it takes connector and parser, and not the session: what follows redirects, keeps
+cookies, repeats requests and reads proxies from the environment is then not there at all.
 """
 
 import asyncio
-import io
 import re
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import aiohttp
@@ -18,6 +18,7 @@ from aiohttp.abc import AbstractResolver
 from yarl import URL
 
 from llm_gateway.errors import InvalidRequestError, NotSentError, UpstreamError
+from llm_gateway.providers import wire
 from llm_gateway.providers.auth import Credential, auth_headers
 from llm_gateway.providers.connections import CheckedResolver, Connector
 from llm_gateway.providers.endpoint import MOCK_URL, Endpoint
@@ -33,7 +34,6 @@ from llm_gateway.types import Outgoing, Timeouts
 _PROVIDER_WAIT_S, _POOL_WAIT_S = 0.5, 0.25
 # A pool nobody used for this long is closed when the next one is opened.
 _POOL_IDLE_S = 120.0
-_LONG_BODY = 1024 * 1024
 _LONGEST_FREE_CALL_S = 30.0
 # No '..' or '.' segment, also not escaped, and nothing that would need escaping.
 _PATH = re.compile(
@@ -145,16 +145,16 @@ class Egress:
         if call.endpoint.origin == MOCK_URL:
             return await self._play(call, watch, deadline)
         headers = self._headers(call)
-        url = _url(call.endpoint, call.outgoing.path)
+        target = _target(call.endpoint, call.outgoing.path)
+        address = wire.address(call.endpoint.base_url, self._loop)
+        host = address.headers["host"]
+        request = wire.request(call.method, target, host, headers, call.outgoing.body)
         leave, pool = await self._enter(call, deadline)
         upstream = HttpUpstream(watch, leave)
-        request = aiohttp.ClientRequest(
-            call.method, url, headers=headers, data=_payload(call.outgoing.body), loop=self._loop
-        )
         failure: UpstreamError | None = None
         try:
             timeout = self._timeout(connect_s, deadline)
-            upstream.connected(await pool.connector.connect(request, [], timeout))
+            upstream.connected(await pool.connector.connect(address, [], timeout))
             await upstream.exchange(request)
         except (UpstreamError, aiohttp.ClientError, OSError) as error:
             failure = upstream.failed(error, deadline=deadline)
@@ -253,13 +253,13 @@ class Egress:
                 task.add_done_callback(self._closing.discard)
 
 
-def _payload(body: bytes) -> bytes | io.BytesIO | None:
-    # A long body is written in pieces, so that its copy does not hold up the loop.
-    return io.BytesIO(body) if len(body) > _LONG_BODY else body or None
-
-
-def _url(endpoint: Endpoint, path: str) -> URL:
+def _target(endpoint: Endpoint, path: str) -> str:
+    """Return what stands in the request line."""
     if not _PATH.fullmatch(path):
         raise InvalidRequestError("The model's name does not fit into a URL.", param="model")
-    # `encoded`: aiohttp would unquote what the adapter quoted.
-    return URL(endpoint.base_url + path, encoded=True)
+    return _base_path(endpoint.base_url) + path
+
+
+@lru_cache(maxsize=1024)
+def _base_path(base_url: str) -> str:
+    return URL(base_url, encoded=True).raw_path.rstrip("/")

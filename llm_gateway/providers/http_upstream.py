@@ -14,6 +14,7 @@ from llm_gateway.errors import (
     NotSentError,
     UpstreamError,
 )
+from llm_gateway.providers import wire
 from llm_gateway.providers.upstream import LONGEST_BODY
 from llm_gateway.providers.watchdog import Watchdog
 
@@ -34,8 +35,8 @@ class HttpUpstream:
         "_connection",
         "_content",
         "_cut",
+        "_headed",
         "_leave",
-        "_response",
         "_watch",
         "_withheld",
         "headers",
@@ -48,7 +49,7 @@ class HttpUpstream:
         self._watch = watch
         self._leave: Callable[[], None] | None = leave
         self._connection: Connection | None = None
-        self._response: aiohttp.ClientResponse | None = None
+        self._headed = False
         self._content: aiohttp.StreamReader = aiohttp.streams.EMPTY_PAYLOAD
         self._cut: UpstreamError | None = None  # to be raised once what came before it is read
         self._withheld = False
@@ -67,14 +68,14 @@ class HttpUpstream:
         if isinstance(error, UpstreamError):
             return error
         if sent:
-            return _while_waiting(error)
+            return _while_waiting()
         if asyncio.get_running_loop().time() >= deadline:
             late = DeadlineError("The deadline of the request passed before it was sent.")
             late.certainty = Certainty.NOT_SENT
             return late
         return NotSentError(_why_not_connected(error))
 
-    async def exchange(self, request: aiohttp.ClientRequest) -> None:
+    async def exchange(self, request: wire.Request) -> None:
         """Send the request, wait for the head of the answer and judge it."""
         connection = self._connection
         if connection is None or connection.protocol is None:
@@ -86,15 +87,19 @@ class HttpUpstream:
             max_line_size=_LONGEST_HEADER,
             max_field_size=_LONGEST_HEADER,
         )
-        response = self._response = await request.send(connection)
-        await response.start(connection)
+        message, self._content = await wire.converse(connection.protocol, request)
         self._watch.wait_ends()
-        # The connection returns to the pool when the last byte is in: it is not ours to cut then.
-        self._connection = None
-        self._content = response.content
-        self.status = response.status
-        self.headers = _headers(response)
+        self._headed = True
+        self.status = message.code
+        self.headers = wire.joined(message.headers)
+        self._content.on_eof(self._last_byte)
         self._judge_head()
+
+    def _last_byte(self) -> None:
+        """Give the connection back to the pool: from here on it is not ours to cut."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.release()
 
     def _judge_head(self) -> None:
         if sum(map(len, self.headers)) + sum(map(len, self.headers.values())) > _LONGEST_HEADERS:
@@ -196,40 +201,29 @@ class HttpUpstream:
     def abort(self) -> None:
         if self._leave is None:
             return
-        connection = self._connection
-        if connection is None and self._response is not None:
-            connection = self._response.connection
+        connection, self._connection = self._connection, None
         # `close` alone would first send what is left of a body, to a peer that may not take it.
         if connection is not None and connection.transport is not None:
             connection.transport.abort()
-        if self._response is not None:
-            self._response.close()
+        if not self._content.at_eof() and self._content.exception() is None:
+            self._content.set_exception(aiohttp.ClientConnectionError("closed by us"))
         if connection is not None:
             connection.close()
         self._done()
 
     def _done(self) -> None:
         self._watch.stop()
-        self._connection = None
         leave, self._leave = self._leave, None
         if leave is not None:
             leave()
 
     def _expire(self, error: UpstreamError) -> None:
         """End the wait with `error`, wherever it is, and free the connection at once."""
-        if self._connection is None:
+        if self._headed:
             self._content.set_exception(error)
             self.abort()
-        elif self._connection.protocol is not None:
+        elif self._connection is not None and self._connection.protocol is not None:
             self._connection.protocol.set_exception(error)
-
-
-def _headers(response: aiohttp.ClientResponse) -> dict[str, str]:
-    joined: dict[str, str] = {}
-    for name, value in response.headers.items():
-        lower = name.lower()
-        joined[lower] = f"{joined[lower]}, {value}" if lower in joined else value
-    return joined
 
 
 def _is_encoded(headers: Mapping[str, str]) -> bool:
@@ -239,9 +233,7 @@ def _is_encoded(headers: Mapping[str, str]) -> bool:
     )
 
 
-def _while_waiting(error: Exception) -> UpstreamError:
-    if isinstance(error, aiohttp.ClientResponseError):
-        return InvalidAnswerError("The provider's answer is not HTTP.")
+def _while_waiting() -> UpstreamError:
     return DroppedError("The provider closed the connection before it answered.")
 
 
