@@ -206,7 +206,7 @@ class GatewaySettings(Configuration):
     drain_seconds = models.PositiveIntegerField(default=120)
     retention_months = models.PositiveSmallIntegerField(
         default=13,
-        validators=[MinValueValidator(1)],
+        validators=[MinValueValidator(1), MaxValueValidator(1200)],
         help_text="Whole months the request log keeps behind the running one.",
     )
 

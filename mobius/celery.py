@@ -18,5 +18,9 @@ app.conf.update(
     worker_hijack_root_logger=False,
     beat_schedule={
         "verify the ledger": {"task": "tenants.verify_ledger", "schedule": crontab(minute=17)},
+        "let old requests go": {
+            "task": "llm_gateway.retention",
+            "schedule": crontab(hour=3, minute=41),
+        },
     },
 )

@@ -25,7 +25,9 @@ def settings_values(section: schema.Settings) -> Values:
 
 
 def settings_section(row: models.GatewaySettings) -> schema.Settings:
-    return schema.Settings(tuple(row.fallback_routes), row.log_payloads, row.drain_seconds)
+    return schema.Settings(
+        tuple(row.fallback_routes), row.log_payloads, row.drain_seconds, row.retention_months
+    )
 
 
 def provider_values(section: schema.Provider) -> Values:

@@ -43,12 +43,14 @@ def _read_zone(value: object) -> str:
 
 Payloads = Annotated[str, one_of("none", "redacted", "full")]
 Zone = Annotated[str, Scalar(_read_zone)]
+Months = Annotated[int, whole_number(1, 1200)]
 
 
 class Settings(Struct, frozen=True):
     fallback_routes: tuple[Name, ...] = ()
     log_payloads: Payloads = "none"
     drain_seconds: CountOrNone = 120
+    retention_months: Months = 13
 
 
 class ProviderKey(Struct, frozen=True):

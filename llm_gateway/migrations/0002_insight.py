@@ -51,7 +51,10 @@ class Migration(migrations.Migration):
             field=models.PositiveSmallIntegerField(
                 default=13,
                 help_text="Whole months the request log keeps behind the running one.",
-                validators=[django.core.validators.MinValueValidator(1)],
+                validators=[
+                    django.core.validators.MinValueValidator(1),
+                    django.core.validators.MaxValueValidator(1200),
+                ],
             ),
         ),
         migrations.AddField(

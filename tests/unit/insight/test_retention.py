@@ -10,6 +10,7 @@ from llm_gateway.insight.partitions import first_id, month_after
 from llm_gateway.insight.retention import months_kept, retain
 from llm_gateway.models import GatewaySettings, RequestLog, UsageHour
 from llm_gateway.recorder.journal import Journal
+from llm_gateway.tasks import retention
 from llm_gateway.types import CallRecord
 from tests.unit.request_log import call
 
@@ -87,3 +88,13 @@ def test_rows_of_a_month_move_to_its_partition_and_go_with_it(alias: str, journa
     gone = retain(date(2027, 1, 5), 0, using=alias)
     assert gone.dropped == ["llm_gateway_requestlog_2026_11", "llm_gateway_requestlog_2026_12"]
     assert (gone.rows, months(alias)) == (0, ["2027-12"])
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_daily_task_does_what_the_command_does() -> None:
+    old = made_at(datetime.now(UTC) - timedelta(days=500))
+    journal = Journal()
+    journal.write([old, call()])
+    journal.close()
+    assert retention() == 1
+    assert RequestLog.objects.count() == 1
