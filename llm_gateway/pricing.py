@@ -1,8 +1,9 @@
 """Turn usage into money and sizes into upper bounds; a bound is never below the cost it bounds.
 
 All amounts are whole nano-dollars. A missing line is never taken to be free: cache reads and
-writes without a price cost what fresh input costs, reasoning without one is part of the output,
-and anything else raises UnpricedError.
+writes without a price cost what fresh input costs; reasoning, audio and images without one are part
+of input and output; and tokens with no price at all raise UnpricedError. Seconds of audio and tool
+calls are billed where the model's price has a line for them.
 """
 
 from collections.abc import Iterable
@@ -12,7 +13,7 @@ from functools import lru_cache
 from msgspec import Struct
 from msgspec.structs import replace
 
-from llm_gateway.types import Price, Tier, Usage
+from llm_gateway.types import Deployment, Price, Terms, Tier, Usage
 
 PER = 1_000_000
 
@@ -22,6 +23,15 @@ PER = 1_000_000
 ITEM_TOKENS = 16
 TOOLS_TOKENS = 600
 IMAGE_TOKENS = 5_000
+
+
+# Names of all lines of a price: of tokens, and of one request, tool call or second of audio.
+LINES = (
+    *("input", "output", "cache_read", "cache_write", "cache_write_1h", "reasoning"),
+    *("audio_input", "audio_output", "image_input", "image_output"),
+    *("request", "audio_second", "tool_call"),
+)
+Used = tuple[str, int, int | None]
 
 
 class UnpricedError(LookupError):
@@ -55,45 +65,64 @@ def cost(usage: Usage, price: Price) -> Cost:
     Raises UnpricedError when a kind of token was used that the price has no line for.
     """
     sheet = _sheet(price, usage.input)
-    cached = usage.cache_read + usage.cache_write + usage.cache_write_1h
-    apart = usage.reasoning if sheet.reasoning is not None else 0
-    used = (
-        ("input_token", max(0, usage.input - cached), sheet.input),
-        ("cache_read_token", usage.cache_read, sheet.cache_read),
-        ("cache_write_token", usage.cache_write, sheet.cache_write),
-        ("cache_write_1h_token", usage.cache_write_1h, sheet.cache_write_1h),
-        ("output_token", max(0, usage.output - apart), sheet.output),
-        ("reasoning_token", apart, sheet.reasoning),
-    )
+    used = (*_used_of_input(usage, sheet), *_used_of_output(usage, sheet))
     lines = [_line(unit, units, price_nano) for unit, units, price_nano in used if units]
-    if sheet.request is not None:
-        fee = sheet.request
-        lines.append(Line(unit="request", units=1, per=1, price_nano=fee, amount_nano=fee))
+    lines += [
+        Line(unit=unit, units=units, per=1, price_nano=fee, amount_nano=units * fee)
+        for unit, units, fee in (
+            ("audio_second", usage.audio_seconds, sheet.audio_second),
+            ("tool_call", usage.tool_calls, sheet.tool_call),
+            ("request", 1, sheet.request),
+        )
+        if units and fee is not None
+    ]
+    listed = sum(line.amount_nano for line in lines)
+    if price.margin_ppm and listed:
+        lines.append(_margin(listed, price.margin_ppm))
     return Cost(sum(line.amount_nano for line in lines), tuple(lines))
 
 
-def bound(price: Price, *, input_tokens: int, output_tokens: int) -> int:
+def bound(
+    price: Price,
+    *,
+    input_tokens: int,
+    output_tokens: int,
+    media: bool = False,
+    audio_seconds: int = 0,
+    tool_calls: int = 0,
+) -> int:
     """Return nano-dollars that no answer within these bounds can cost more than.
 
-    Raises UnpricedError when it could use something that the price has no line for.
+    Only with `media` may the input hold audio or images, which may be dearer than text. Raises
+    UnpricedError when it could use tokens that the price has no line for.
     """
     sheets = [_sheet(price, 0)]
     if price.tiers:
         sheets += [_sheet(price, t.above_input_tokens + 1) for t in _reached(price, input_tokens)]
-    fee = price.request or 0
+    fee = (
+        (price.request or 0)
+        + audio_seconds * (price.audio_second or 0)
+        + tool_calls * (price.tool_call or 0)
+    )
     if input_tokens:
-        fee += max(_side("input_token", input_tokens, _input_lines(sheet)) for sheet in sheets)
+        fee += max(
+            _side("input_token", input_tokens, _input_lines(sheet, media)) for sheet in sheets
+        )
     if output_tokens:
         fee += max(_side("output_token", output_tokens, _output_lines(sheet)) for sheet in sheets)
-    return fee
+    # Grows with what it is laid on, whatever its sign: a margin of a bound bounds the margin.
+    return fee + _margin(fee, price.margin_ppm).amount_nano if price.margin_ppm else fee
 
 
 @lru_cache(maxsize=4096)
 def is_free(price: Price) -> bool:
     """Say whether every line is an explicit 0, so that no budget binds (money.md §4.11)."""
     sheets = [_sheet(price, 0), *(_sheet(price, t.above_input_tokens + 1) for t in price.tiers)]
-    return not price.request and all(
-        line == 0 for sheet in sheets for line in (*_input_lines(sheet), *_output_lines(sheet))
+    fees = (price.request, price.audio_second, price.tool_call)
+    return not any(fees) and all(
+        line == 0
+        for sheet in sheets
+        for line in (*_input_lines(sheet, True), *_output_lines(sheet))
     )
 
 
@@ -101,6 +130,29 @@ def price_at(prices: Iterable[Price], day: date) -> Price | None:
     """Return the version in force on a day: the latest that does not begin after it."""
     begun = [price for price in prices if price.valid_from <= day]
     return max(begun, key=lambda price: (price.valid_from, price.id), default=None)
+
+
+def price_for(deployment: Deployment, terms: Terms | None, day: date) -> Price | None:
+    """Return what a call costs on a day: the tenant's own price, else the list's with its margin.
+
+    A tenant that brings its own provider pays it itself: no margin comes on top.
+    """
+    if terms is None:
+        return price_at(deployment.prices, day)
+    own = price_at(terms.prices.get(deployment.name, ()), day)
+    if own is not None and has_lines(own):
+        return own
+    listed = price_at(deployment.prices, day)
+    if listed is None or deployment.provider.tenant_id is not None:
+        return listed
+    begun = [margin for margin in terms.margins if margin.valid_from <= day]
+    margin = max(begun, key=lambda margin: (margin.valid_from, margin.id), default=None)
+    return replace(listed, margin_ppm=margin.ppm) if margin else listed
+
+
+def has_lines(price: Price) -> bool:
+    """Say whether a version prices anything: one without lines is how a price is taken away."""
+    return any(getattr(price, name) is not None for name in LINES)
 
 
 def input_bound(
@@ -160,12 +212,51 @@ def _first(line: int | None, otherwise: int | None) -> int | None:
     return otherwise if line is None else line
 
 
-def _input_lines(sheet: Price) -> tuple[int | None, ...]:
-    return sheet.input, sheet.cache_read, sheet.cache_write, sheet.cache_write_1h
+def _used_of_input(usage: Usage, sheet: Price) -> tuple[Used, ...]:
+    """Split the input. Audio and images that came from the cache are billed as cached."""
+    cached = usage.cache_read + usage.cache_write + usage.cache_write_1h
+    fresh = max(0, usage.input - cached)
+    audio = min(usage.audio_input, fresh) if sheet.audio_input is not None else 0
+    image = min(usage.image_input, fresh - audio) if sheet.image_input is not None else 0
+    return (
+        ("input_token", fresh - audio - image, sheet.input),
+        ("cache_read_token", usage.cache_read, sheet.cache_read),
+        ("cache_write_token", usage.cache_write, sheet.cache_write),
+        ("cache_write_1h_token", usage.cache_write_1h, sheet.cache_write_1h),
+        ("audio_input_token", audio, sheet.audio_input),
+        ("image_input_token", image, sheet.image_input),
+    )
+
+
+def _used_of_output(usage: Usage, sheet: Price) -> tuple[Used, ...]:
+    reasoning = usage.reasoning if sheet.reasoning is not None else 0
+    rest = max(0, usage.output - reasoning)
+    audio = min(usage.audio_output, rest) if sheet.audio_output is not None else 0
+    image = min(usage.image_output, rest - audio) if sheet.image_output is not None else 0
+    return (
+        ("output_token", rest - audio - image, sheet.output),
+        ("reasoning_token", reasoning, sheet.reasoning),
+        ("audio_output_token", audio, sheet.audio_output),
+        ("image_output_token", image, sheet.image_output),
+    )
+
+
+def _input_lines(sheet: Price, media: bool) -> tuple[int | None, ...]:
+    apart = (sheet.audio_input, sheet.image_input) if media else ()
+    return (
+        *(sheet.input, sheet.cache_read, sheet.cache_write, sheet.cache_write_1h),
+        *(line for line in apart if line is not None),
+    )
 
 
 def _output_lines(sheet: Price) -> tuple[int | None, ...]:
-    return (sheet.output,) if sheet.reasoning is None else (sheet.output, sheet.reasoning)
+    apart = (sheet.reasoning, sheet.audio_output, sheet.image_output)
+    return (sheet.output, *(line for line in apart if line is not None))
+
+
+def _margin(listed: int, ppm: int) -> Line:
+    amount = _half_even(listed * ppm)
+    return Line(unit="margin", units=listed, per=PER, price_nano=ppm, amount_nano=amount)
 
 
 def _line(unit: str, units: int, price_nano: int | None) -> Line:

@@ -19,7 +19,8 @@ from tenants.types import RateRule
 class Usage(Struct, frozen=True, kw_only=True):
     """Tokens of one answer. `input` includes cached and cache-written tokens; `output` reasoning.
 
-    OpenAI and Gemini count so on the wire; Anthropic does not, its adapter adds them.
+    OpenAI and Gemini count so on the wire; Anthropic does not, its adapter adds them. Tokens of
+    audio and images are part of both. `tool_calls` are those the provider ran and bills by call.
     `estimated` says that we counted because the provider did not report.
     """
 
@@ -29,6 +30,12 @@ class Usage(Struct, frozen=True, kw_only=True):
     cache_write: int = 0  # 5 minutes
     cache_write_1h: int = 0
     reasoning: int = 0
+    audio_input: int = 0
+    audio_output: int = 0
+    image_input: int = 0
+    image_output: int = 0
+    audio_seconds: int = 0
+    tool_calls: int = 0
     estimated: bool = False
 
 
@@ -289,6 +296,7 @@ class Call(Struct, frozen=True, kw_only=True):
     needs: frozenset[str] = frozenset()
     items: int = 0  # messages and tools: each has a fixed token allowance
     images: int = 0  # images and documents, which have their own
+    audio: int = 0  # pieces of sound
     media_bytes: int = 0  # of `size`, what is inline media and no text
 
 
@@ -401,7 +409,8 @@ class Tier(Struct, frozen=True, kw_only=True):
 class Price(Struct, frozen=True, kw_only=True):
     """One immutable, dated version of a model's prices.
 
-    Nano-dollars per million tokens, `request` nano-dollars per request; None is unknown, 0 is free.
+    Nano-dollars per million tokens; `request`, `tool_call` and `audio_second` for one of each.
+    None is unknown, 0 is free. `margin_ppm` comes on top of the whole, in millionths.
     """
 
     id: int
@@ -412,9 +421,31 @@ class Price(Struct, frozen=True, kw_only=True):
     cache_write_1h: int | None = None
     reasoning: int | None = None
     request: int | None = None
+    audio_input: int | None = None
+    audio_output: int | None = None
+    image_input: int | None = None
+    image_output: int | None = None
+    audio_second: int | None = None
+    tool_call: int | None = None
     tiers: tuple[Tier, ...] = ()
     valid_from: date = date.min
     source: str = ""
+    margin_ppm: int = 0
+
+
+class Margin(Struct, frozen=True, kw_only=True):
+    """One dated version of what a tenant pays over the list price, in millionths."""
+
+    id: int
+    ppm: int
+    valid_from: date
+
+
+class Terms(Struct, frozen=True, kw_only=True):
+    """What one tenant pays other than the list price: by public model name, or on all of it."""
+
+    prices: Mapping[str, tuple[Price, ...]] = {}
+    margins: tuple[Margin, ...] = ()
 
 
 class KeyConfig(Struct, frozen=True, kw_only=True):
@@ -496,11 +527,12 @@ class Settings(Struct, frozen=True, kw_only=True):
 
 
 class Configuration(Struct, frozen=True, kw_only=True):
-    """What can be called: `models` maps a public name to its deployments."""
+    """What can be called: `models` maps a public name to its deployments; `terms` a tenant's id."""
 
     models: Mapping[str, tuple[Deployment, ...]] = {}
     routes: Mapping[str, RouteConfig] = {}
     settings: Settings = Settings()
+    terms: Mapping[int, Terms] = {}
 
 
 class Target(Struct, frozen=True, kw_only=True):

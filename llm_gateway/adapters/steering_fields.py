@@ -65,10 +65,11 @@ def flag(body: dict[str, Any], field: str) -> bool:
 
 
 class Media(Struct):
-    """What of the messages is no text: how many images and documents, how many inline bytes."""
+    """What of the messages is no text: how many images, documents and sounds, how many bytes."""
 
     images: int = 0
     documents: int = 0
+    audio: int = 0
     inline_bytes: int = 0
 
 

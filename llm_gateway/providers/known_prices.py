@@ -27,7 +27,18 @@ _LINES = {
     "cache_write_1h": "cache_write_1h_mtok",
     "reasoning": "output_reasoning_mtok",
 }
-_REQUESTS = "requests_kcount"
+_UNTIERED = {
+    "audio_input": "input_audio_mtok",
+    "audio_output": "output_audio_mtok",
+    "image_input": "input_image_mtok",
+    "image_output": "output_image_mtok",
+}
+# What is billed by the piece: our line → theirs, and how many pieces theirs is for.
+_PIECES = {
+    "request": ("requests_kcount", 1000),
+    "tool_call": ("web_searches_kcount", 1000),
+    "audio_second": ("input_audio_hours", 3600),
+}
 
 
 def source() -> str:
@@ -82,11 +93,11 @@ def _price(prices: "list[ModelPrice]", day: date) -> Price | None:
     lines = {line: _dearest(prices, theirs) for line, theirs in _LINES.items()}
     if lines["input"] is None and lines["output"] is None:
         return None  # priced by the second, picture or page: nothing here that we count
-    fees = [fee for one in prices if (fee := getattr(one, _REQUESTS, None)) is not None]
+    lines |= {line: _dearest(prices, theirs) for line, theirs in _UNTIERED.items()}
+    lines |= {line: _fee(prices, *theirs) for line, theirs in _PIECES.items()}
     return Price(
         id=0,
         **lines,
-        request=max((_nano(_base(fee)) // 1000 for fee in fees), default=None),
         tiers=_tiers(prices),
         valid_from=day,
         source=source(),
@@ -101,6 +112,12 @@ def _dearest(prices: "Iterable[ModelPrice]", theirs: str, bound: int = 0) -> int
         if (price := getattr(one, theirs, None)) is not None
     ]
     return max(found, default=None)
+
+
+def _fee(prices: "Iterable[ModelPrice]", theirs: str, pieces: int) -> int | None:
+    """Return the price of one piece, half a nano-dollar rounded up."""
+    price = _dearest(prices, theirs)
+    return None if price is None else -(-price // pieces)
 
 
 def _tiers(prices: "list[ModelPrice]") -> tuple[Tier, ...]:

@@ -11,6 +11,11 @@ from llm_gateway.types import Call, Deployment, Facts, Outgoing, Price, Usage
 DEFAULT_OUTPUT_TOKENS = 8192
 BYTES_PER_TOKEN = 4
 PER_MILLION = 1_000_000
+# What nobody limits: searches of one answer.
+TOOL_CALLS = 20
+# A second of sound has no fewer bytes (8 kbit/s) and no more tokens (Gemini: 32; others: 10).
+BYTES_PER_SECOND = 1000
+TOKENS_PER_SECOND = 32
 
 
 class Bound(Struct, frozen=True, kw_only=True):
@@ -47,6 +52,7 @@ def output_bound(call: Call, deployment: Deployment, most: int) -> int:
 
 def bound(call: Call, outgoing: Outgoing, price: Price | None, *, output: int) -> Bound:
     """Return the bound of an attempt; an unpriced one is bounded in tokens alone."""
+    sound_s = -(-call.media_bytes // BYTES_PER_SECOND) if call.audio else 0
     bounded = Bound(
         price=price,
         input_tokens=pricing.input_bound(
@@ -54,7 +60,8 @@ def bound(call: Call, outgoing: Outgoing, price: Price | None, *, output: int) -
             items=call.items,
             tools="tools" in call.needs,
             images=call.images,
-        ),
+        )
+        + sound_s * TOKENS_PER_SECOND,
         output_tokens=output * call.choices,
         input_estimate=estimate(len(outgoing.body)),
     )
@@ -64,12 +71,40 @@ def bound(call: Call, outgoing: Outgoing, price: Price | None, *, output: int) -
         return replace(
             bounded,
             amount_nano=pricing.bound(
-                price, input_tokens=bounded.input_tokens, output_tokens=bounded.output_tokens
+                price,
+                input_tokens=bounded.input_tokens,
+                output_tokens=bounded.output_tokens,
+                media=bool(call.images or call.audio),
+                audio_seconds=sound_s,
+                tool_calls=_tool_calls(call) if price.tool_call else 0,
             ),
             input_nano=pricing.bound(price, input_tokens=bounded.input_estimate, output_tokens=0),
         )
     except pricing.UnpricedError:
         return replace(bounded, price=None)
+
+
+def affordable(
+    call: Call, outgoing: Outgoing, price: Price, *, under: int, room_nano: int
+) -> int | None:
+    """Return the most output tokens of a choice that fit; None for fewer than anyone can use."""
+    counts = range(FEWEST_TOKENS, under)
+    fitting = bisect_right(
+        counts, room_nano, key=lambda n: bound(call, outgoing, price, output=n).amount_nano
+    )
+    return counts[fitting - 1] if fitting else None
+
+
+def _tool_calls(call: Call) -> int:
+    """Return how often the provider may run tools of its own, which it bills by call."""
+    tools = call.body.get("tools")
+    own = [
+        tool
+        for tool in (tools if isinstance(tools, list) else ())
+        if isinstance(tool, dict) and str(tool.get("type", "")).startswith("web_search")
+    ]
+    uses = (tool.get("max_uses") for tool in own)
+    return sum(most if isinstance(most, int) else TOOL_CALLS for most in uses)
 
 
 def check_priced(bounded: Bound, deployment: Deployment, *, hard: bool) -> None:

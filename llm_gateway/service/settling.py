@@ -7,6 +7,7 @@ from msgspec import Struct
 from msgspec.structs import asdict
 
 from llm_gateway.errors import Certainty, GatewayError, UpstreamError
+from llm_gateway.pricing import PER
 from llm_gateway.service import bounds
 from llm_gateway.service.inbound import Inbound
 from llm_gateway.types import Call, Facts, Outgoing, Price, Target
@@ -46,12 +47,18 @@ def hold_request(
         buckets=buckets,
         input_estimate=bound.input_estimate,
         input_nano=bound.input_nano,
-        output_nano_per_million=(price.output or 0) if price else 0,
+        output_nano_per_million=_output_nano(price) if price else 0,
         end_user=call.end_user or "",
         tags=dict(inbound.controls.tags),
         zero_price=bound.free,
         unpriced=price is None,
     )
+
+
+def _output_nano(price: Price) -> int:
+    """Return what a million output tokens cost, margin included, rounded up."""
+    listed = price.output or 0
+    return listed - (-listed * price.margin_ppm // PER)
 
 
 def ending(

@@ -139,6 +139,7 @@ def read_usage(reported: dict[str, Any], *, estimated: bool = False) -> Usage:
         cache_write=written - long,
         cache_write_1h=long,
         reasoning=count_in(reported, "output_tokens_details", "thinking_tokens"),
+        tool_calls=count_in(reported, "server_tool_use", "web_search_requests"),
         estimated=estimated,
     )
 

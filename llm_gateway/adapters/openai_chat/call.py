@@ -54,6 +54,7 @@ def parse_call(body: dict[str, Any], *, size: int) -> Call:
         needs=_needs(body, stream=stream, tools=bool(tools), images=bool(media.images)),
         items=len(messages) + len(tools),
         images=media.images + media.documents,
+        audio=media.audio,
         media_bytes=media.inline_bytes,
     )
 
@@ -119,6 +120,7 @@ _MEDIA = {"image_url": "url", "input_audio": "data", "file": "file_data"}
 
 def _read_media(part: dict[str, Any], media: Media) -> None:
     kind = part.get("type")
+    media.audio += kind == "input_audio"
     field = _MEDIA.get(kind) if isinstance(kind, str) else None
     if kind is None or field is None:
         return

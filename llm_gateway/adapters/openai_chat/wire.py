@@ -94,12 +94,17 @@ def read_usage(reported: object) -> Usage:
         cache_read=count_in(reported, "prompt_tokens_details", "cached_tokens"),
         cache_write=count_in(reported, "prompt_tokens_details", "cache_write_tokens"),
         reasoning=count_in(reported, "completion_tokens_details", "reasoning_tokens"),
+        audio_input=count_in(reported, "prompt_tokens_details", "audio_tokens"),
+        audio_output=count_in(reported, "completion_tokens_details", "audio_tokens"),
+        image_input=count_in(reported, "prompt_tokens_details", "image_tokens"),
+        image_output=count_in(reported, "completion_tokens_details", "image_tokens"),
+        audio_seconds=count(reported.get("prompt_audio_seconds")),
     )
 
 
 def render_usage(usage: Usage) -> dict[str, Any]:
     """Return our usage as the protocol counts: input with cached, output with reasoning."""
-    prompt = {"cached_tokens": usage.cache_read, "audio_tokens": 0}
+    prompt = {"cached_tokens": usage.cache_read, "audio_tokens": usage.audio_input}
     if written := usage.cache_write + usage.cache_write_1h:
         prompt["cache_write_tokens"] = written
     return {
@@ -109,7 +114,7 @@ def render_usage(usage: Usage) -> dict[str, Any]:
         "prompt_tokens_details": prompt,
         "completion_tokens_details": {
             "reasoning_tokens": usage.reasoning,
-            "audio_tokens": 0,
+            "audio_tokens": usage.audio_output,
             "accepted_prediction_tokens": 0,
             "rejected_prediction_tokens": 0,
         },

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from llm_gateway.pricing import (
     ITEM_TOKENS,
@@ -17,25 +18,49 @@ from llm_gateway.pricing import (
     input_bound,
     is_free,
     price_at,
+    price_for,
 )
-from llm_gateway.types import Price, Tier, Usage
+from llm_gateway.types import (
+    Deployment,
+    Margin,
+    Price,
+    ProviderConfig,
+    Terms,
+    Tier,
+    Usage,
+)
 
 COUNTS = st.integers(0, 2**53)
 LINES = st.integers(0, 10**13)
 LINE_NAMES = ("input", "output", "cache_read", "cache_write", "cache_write_1h", "reasoning")
+
+MORE_LINES = (
+    *("audio_input", "audio_output", "image_input", "image_output"),
+    *("audio_second", "tool_call"),
+)
+PIECES = ("request", "audio_second", "tool_call", "margin")
 
 
 @st.composite
 def usages(draw: st.DrawFn, most: st.SearchStrategy[int] = COUNTS) -> Usage:
     read, write, write_1h, fresh = (draw(most) for _ in range(4))
     output = draw(most)
+    reasoning = draw(st.integers(0, output))
+    spoken = draw(st.integers(0, output - reasoning))
+    heard = draw(st.integers(0, fresh))
     return Usage(
         input=read + write + write_1h + fresh,
         output=output,
         cache_read=read,
         cache_write=write,
         cache_write_1h=write_1h,
-        reasoning=draw(st.integers(0, output)),
+        reasoning=reasoning,
+        audio_input=heard,
+        image_input=draw(st.integers(0, fresh - heard)),
+        audio_output=spoken,
+        image_output=draw(st.integers(0, output - reasoning - spoken)),
+        audio_seconds=draw(st.integers(0, 10**6)),
+        tool_calls=draw(st.integers(0, 1000)),
     )
 
 
@@ -44,8 +69,9 @@ def prices(draw: st.DrawFn) -> Price:
     optional = st.none() | LINES
     lines: dict[str, Any] = dict.fromkeys(LINE_NAMES, optional)
     tiers = st.builds(Tier, above_input_tokens=st.integers(0, 1000), **lines)
-    others: dict[str, Any] = {name: draw(optional) for name in LINE_NAMES[2:]}
+    others: dict[str, Any] = {name: draw(optional) for name in (*LINE_NAMES[2:], *MORE_LINES)}
     return Price(
+        margin_ppm=draw(st.sampled_from((0, 0, 125_000, 333_333, -100_000))),
         id=1,
         input=draw(LINES),
         output=draw(LINES),
@@ -163,7 +189,7 @@ def test_the_total_is_the_sum_of_exactly_rounded_lines(used: Usage, price: Price
 
 @given(used=usages(), price=prices())
 def test_every_token_is_billed_exactly_once(used: Usage, price: Price) -> None:
-    tokens = sum(line.units for line in cost(used, price).lines if line.unit != "request")
+    tokens = sum(line.units for line in cost(used, price).lines if line.unit not in PIECES)
     assert tokens == used.input + used.output
 
 
@@ -176,7 +202,14 @@ def test_every_token_is_billed_exactly_once(used: Usage, price: Price) -> None:
 def test_a_bound_is_never_below_the_cost(
     used: Usage, price: Price, more_in: int, more_out: int
 ) -> None:
-    most = bound(price, input_tokens=used.input + more_in, output_tokens=used.output + more_out)
+    most = bound(
+        price,
+        input_tokens=used.input + more_in,
+        output_tokens=used.output + more_out,
+        media=True,
+        audio_seconds=used.audio_seconds,
+        tool_calls=used.tool_calls,
+    )
     assert cost(used, price).total_nano <= most
 
 
@@ -189,14 +222,7 @@ def test_a_bound_grows_with_what_it_bounds(price: Price, tokens: int, more: int)
 
 @given(price=prices(), used=usages(), more=st.integers(0, 10**6))
 def test_more_output_never_costs_less(price: Price, used: Usage, more: int) -> None:
-    longer = Usage(
-        input=used.input,
-        output=used.output + more,
-        cache_read=used.cache_read,
-        cache_write=used.cache_write,
-        cache_write_1h=used.cache_write_1h,
-        reasoning=used.reasoning,
-    )
+    longer = replace(used, output=used.output + more)
     assert cost(used, price).total_nano <= cost(longer, price).total_nano
 
 
@@ -234,3 +260,65 @@ def test_the_version_in_force_is_the_latest_begun() -> None:
 def test_an_input_bound_allows_for_what_the_provider_adds() -> None:
     assert input_bound(100, items=2) == 100 + 2 * ITEM_TOKENS
     assert input_bound(100, items=2, tools=True, images=1) > input_bound(100, items=2, images=1)
+
+
+def test_audio_images_seconds_and_tool_calls_have_lines_of_their_own() -> None:
+    price = priced(input=PER, output=2 * PER, audio_input=10 * PER, audio_second=7, tool_call=1000)
+    used = Usage(
+        input=100, output=10, audio_input=40, audio_output=5, audio_seconds=3, tool_calls=2
+    )
+    lines = {line.unit: line.amount_nano for line in cost(used, price).lines}
+    assert lines == {
+        "input_token": 60,
+        "audio_input_token": 400,
+        "output_token": 20,
+        "audio_second": 21,
+        "tool_call": 2000,
+    }
+
+
+def test_text_is_not_held_at_the_price_of_sound() -> None:
+    price = priced(input=PER, output=0, audio_input=10 * PER)
+    assert bound(price, input_tokens=100, output_tokens=0) == 100
+    assert bound(price, input_tokens=100, output_tokens=0, media=True) == 1000
+
+
+def test_a_margin_is_a_line_of_its_own() -> None:
+    price = priced(input=1000 * PER, output=0, margin_ppm=125_000)
+    answer = cost(Usage(input=3), price)
+    assert [line.amount_nano for line in answer.lines] == [3000, 375]
+    assert answer.total_nano == 3375
+
+
+OLD, NEW = date(2025, 1, 1), date(2026, 1, 1)
+
+
+def deployed(**owner: int) -> Deployment:
+    provider = ProviderConfig(id=1, name="p", kind="openai", base_url="", adapters={}, **owner)
+    listed = Price(id=1, input=100, output=100, valid_from=OLD)
+    return Deployment(id=1, name="m", provider=provider, upstream_name="m", prices=(listed,))
+
+
+def test_a_tenant_pays_its_own_price_from_its_day_on_and_until_it_is_taken_away() -> None:
+    own = Price(id=2, input=5, valid_from=NEW)
+    gone = Price(id=3, valid_from=date(2026, 6, 1))
+    terms = Terms(prices={"m": (own, gone)})
+    asked = (date(2025, 12, 31), NEW, date(2026, 6, 1))
+    prices = [price_for(deployed(), terms, day) for day in asked]
+    assert [price.id for price in prices if price] == [1, 2, 1]
+
+
+def test_a_margin_comes_on_the_list_price_alone() -> None:
+    terms = Terms(
+        prices={"own": (Price(id=2, input=5, valid_from=OLD),)},
+        margins=(Margin(id=1, ppm=10, valid_from=OLD), Margin(id=2, ppm=20, valid_from=NEW)),
+    )
+    price = price_for(deployed(), terms, NEW)
+    assert price is not None
+    assert (price.id, price.margin_ppm) == (1, 20)
+    own = price_for(replace(deployed(), name="own"), terms, NEW)
+    assert own is not None
+    assert (own.id, own.margin_ppm) == (2, 0)
+    brought = price_for(deployed(tenant_id=7), terms, NEW)
+    assert brought is not None
+    assert brought.margin_ppm == 0
