@@ -1,14 +1,22 @@
 """Bound what an attempt can cost before it starts, and price what it used when it has ended."""
 
+from bisect import bisect_right
+
 from msgspec import Struct
 from msgspec.structs import replace
 
 from llm_gateway import pricing
 from llm_gateway.errors import ModelNotPricedError
 from llm_gateway.types import Call, Deployment, Facts, Outgoing, Price, Usage
+from tenants.money import types as money
 
 # Where neither the caller nor the model says how long an answer may be (money.md §4.2).
 DEFAULT_OUTPUT_TOKENS = 8192
+# An answer is not made shorter than this to fit a budget (money.md §4.3).
+FEWEST_TOKENS = 256
+# What an answer of so many bytes or frames has at least: a token is no more than a frame, and none
+# but a few are longer than this.
+LONGEST_TOKEN_BYTES, SHORTEST_TOKEN_BYTES = 16, 2
 BYTES_PER_TOKEN = 4
 PER_MILLION = 1_000_000
 # What nobody limits: searches of one answer.
@@ -140,6 +148,22 @@ def _usage(facts: Facts, outgoing: Outgoing) -> Usage:
     if not reported.estimated:
         return reported
     return replace(reported, output=max(reported.output, estimate(facts.output_bytes)))
+
+
+def tokens_at_least(output_bytes: int, frames: int) -> int:
+    """Return how many tokens an answer has at the least, by the frames it came in."""
+    return max(
+        min(frames, output_bytes // SHORTEST_TOKEN_BYTES), output_bytes // LONGEST_TOKEN_BYTES
+    )
+
+
+def output_room(hold: money.Hold) -> int | None:
+    """Return with how many output tokens a hold is used up; None where its output is free."""
+    request = hold.request
+    if not request.output_nano_per_million:
+        return None
+    room_nano = request.amount_nano - request.input_nano
+    return room_nano * PER_MILLION // request.output_nano_per_million
 
 
 def estimate(size: int) -> int:
