@@ -32,6 +32,10 @@ class Relay(Protocol):
         """Return the frame as the caller gets it; b'' where it is taken out. Updates `facts`."""
         ...
 
+    def cut_short(self, call: Call, usage: Usage, *, created: int) -> bytes:
+        """Return what ends the answer here as if its limit of tokens were reached."""
+        ...
+
 
 class EventReader(Protocol):
     """Reads one upstream stream into events."""

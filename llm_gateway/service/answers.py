@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from llm_gateway.adapters.base import EventWriter
 from llm_gateway.adapters.sse import Framer
-from llm_gateway.types import Call, Event, Facts
+from llm_gateway.types import Call, Event, Facts, Finish, Usage, UsageSeen
 
 
 class Translation(Protocol):
@@ -21,6 +21,8 @@ class Translation(Protocol):
     frames: int
 
     def feed(self, chunk: bytes) -> bytes: ...
+    def cut_short(self, usage: Usage) -> None:
+        """End the answer here, as if its limit of tokens were reached: only `tail` is left."""
 
 
 class Speaking(Struct, frozen=True):
@@ -66,6 +68,7 @@ class Relayed:
 
     def __init__(self, speaking: Speaking) -> None:
         self._framer = Framer()
+        self._speaking = speaking
         self._relay = speaking.upstream.relay(speaking.call, model=speaking.model)
         self.facts = self._relay.facts
         self.tail = b""
@@ -84,6 +87,10 @@ class Relayed:
                 pieces.append(piece)
         return b"".join(pieces)
 
+    def cut_short(self, usage: Usage) -> None:
+        speaking = self._speaking
+        self.tail = self._relay.cut_short(speaking.call, usage, created=speaking.created)
+
 
 class Crossed:
     """Another dialect, streamed: each event is written in the caller's words."""
@@ -92,6 +99,7 @@ class Crossed:
         self._framer = Framer()
         self._reader = speaking.upstream.reader()
         self._writer = speaking.writer()
+        self._call = speaking.call
         self.facts = self._reader.facts
         self.tail = b""
         self.frames = 0
@@ -105,6 +113,10 @@ class Crossed:
         if self.facts.complete and not self.tail:
             self.tail = self._writer.end()
         return b"".join(pieces)
+
+    def cut_short(self, usage: Usage) -> None:
+        last = b"".join(map(self._writer.feed, _shortened(self._call, usage)))
+        self.tail = last + self._writer.end()
 
 
 class Collected:
@@ -127,6 +139,18 @@ class Collected:
         if self.facts.complete and not self.tail:
             self.tail = self._speaking.render(self._events)
         return b""
+
+    def cut_short(self, usage: Usage) -> None:
+        self._events += _shortened(self._speaking.call, usage)
+        self.tail = self._speaking.render(self._events)
+
+
+def _shortened(call: Call, usage: Usage) -> list[Event]:
+    """Return the end of an answer whose choices reached their limit of tokens."""
+    return [
+        *(Finish(reason="length", choice=choice) for choice in range(call.choices)),
+        UsageSeen(usage=usage),
+    ]
 
 
 def translate_whole(speaking: Speaking, body: bytes) -> tuple[bytes, bytes, Facts]:

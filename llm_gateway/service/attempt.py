@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from tenants.money.claims import Kept
 
 EVENT_STREAM = "text/event-stream"
+# Others spend from the same budget meanwhile; and a shorter limit may be longer to write.
+MOST_CLAMPS = 3
 
 
 class Additions(Struct, frozen=True):
@@ -80,6 +82,7 @@ class Attempt:
         self.bill: bounds.Bill | None = None
         self.error: GatewayError | None = None
         self.outcome: money.Outcome | None = None
+        self.clamped: int | None = None  # to how many tokens a budget shortened the answer
         self.keeping: Callable[[], Kept] | None = None  # what its entry brings along
         self.facts = Facts()
         self.head = b""
@@ -89,7 +92,9 @@ class Attempt:
         self._translation: Translation | None = None
         self._verdict: Verdict | None = None
         self._rates: Decision | None = None
-        self._ended = False
+        self._room: int | None = None  # tokens with which the hold is used up
+        self._frames = 0
+        self._cut_short = self._ended = False
 
     # --- forth ------------------------------------------------------------------------------
 
@@ -154,9 +159,11 @@ class Attempt:
         )
         self.hard = any(rule.hard and rule.limit_nano is not None for rule, _ in self.buckets)
         most = self.inbound.caller.max_output_tokens
-        self.output_bound = bounds.output_bound(call, deployment, most)
         unbounded = call.max_output_tokens is None and call.operation == "chat"
-        sent = self.output_bound if self.hard and unbounded else None
+        sent = self.clamped
+        if sent is None:
+            self.output_bound = bounds.output_bound(call, deployment, most)
+            sent = self.output_bound if self.hard and unbounded else None
         if self.adapter is self.inbound.door:
             changes = Additions(deployment.upstream_name, sent)
             relayed: Outgoing = self.adapter.render_relay(call, changes, self.provider.quirks)
@@ -182,7 +189,36 @@ class Attempt:
 
     async def _admit(self, deadline: float) -> money.Hold:
         """Take the hold. Raises BudgetError, ModelNotPricedError or a RefusalError."""
-        price = self.runtime.price_now(self.deployment)
+        answer = await self._ask(deadline)
+        for _ in range(MOST_CLAMPS):
+            if isinstance(answer, money.Hold):
+                break
+            self._clamp(answer)
+            answer = await self._ask(deadline)
+        if isinstance(answer, money.Refusal):
+            raise _over(answer)
+        if self.hard:
+            self._room = bounds.output_room(answer)
+        return answer
+
+    def _clamp(self, refusal: money.Refusal) -> None:
+        """Make the answer as short as the budget buys. Raises BudgetError where it may not be."""
+        fewer = None
+        if refusal.mode == "clamp" and self.call.operation == "chat" and self.price is not None:
+            fewer = bounds.affordable(
+                self.call,
+                self.outgoing,
+                self.price,
+                under=self.output_bound,
+                room_nano=refusal.room_nano,
+            )
+        if fewer is None:
+            raise _over(refusal)
+        self.output_bound = self.clamped = fewer
+        self.outgoing = self._addressed(self._render())
+
+    async def _ask(self, deadline: float) -> money.Hold | money.Refusal:
+        price = self.runtime.price_now(self.deployment, self.inbound.caller.tenant_id)
         bound = bounds.bound(self.call, self.outgoing, price, output=self.output_bound)
         bounds.check_priced(bound, self.deployment, hard=self.hard)
         self.price = bound.price
@@ -196,7 +232,7 @@ class Attempt:
         )
         request = replace(request, deadline_s=max(0.0, deadline - self.runtime.clock()))
         try:
-            answer = await self.runtime.ledger.admit(request)
+            return await self.runtime.ledger.admit(request)
         except money.LedgerUnavailableError:
             raise LedgerUnavailableError(
                 "The ledger cannot be written now; nothing was spent.", retry_after_s=2
@@ -205,9 +241,6 @@ class Attempt:
             raise OverloadedError(
                 "Too many requests wait for the ledger.", retry_after_s=1
             ) from None
-        if isinstance(answer, money.Refusal):
-            raise BudgetError(answer.message, detail=settling.refusal_detail(answer))
-        return answer
 
     async def _send(self, deadline: float) -> Upstream:
         assert self.hold is not None  # noqa: S101 - `open` takes it first
@@ -283,9 +316,24 @@ class Attempt:
         if self.facts.output_bytes > said:
             self._token_seen()
             self._upstream.content_seen()
+            if self._room is not None:
+                self._check_room(self._translation, frames)
         elif self._translation.frames > frames:
             self._upstream.progress()
         return piece
+
+    def _check_room(self, way: Translation, frames: int) -> None:
+        """End an answer here that has used up its hold: it is longer than the limit we sent."""
+        self._frames += way.frames - frames
+        tokens = bounds.tokens_at_least(self.facts.output_bytes, self._frames)
+        if self.facts.complete or self._room is None or tokens < self._room:
+            return
+        counted = bounds.counted(self.facts, self.outgoing)
+        told = self.facts.usage or counted
+        usage = replace(told, output=max(counted.output, tokens), estimated=True)
+        way.cut_short(usage)
+        self.facts.usage, self.facts.finish_reason = usage, "length"
+        self.facts.complete = self._cut_short = True
 
     def _last(self) -> bytes:
         """Take what stands before the end of the stream; some leave out the last blank line."""
@@ -329,7 +377,7 @@ class Attempt:
         self.error = error
         self.duration = self.runtime.clock() - self.started
         self._tell_board(error, left=left and not self.facts.complete)
-        good = error is None and self.facts.complete
+        good = error is None and self.facts.complete and not self._cut_short
         if self._upstream is not None and not good:
             self._upstream.abort()
         # Before anything that waits: the ledger takes a settle even if we are cancelled now.
@@ -400,3 +448,7 @@ class Attempt:
             duration_ms=self.duration * 1000,
             cost_nano=self.bill.amount_nano if self.bill else 0,
         )
+
+
+def _over(refusal: money.Refusal) -> BudgetError:
+    return BudgetError(refusal.message, detail=settling.refusal_detail(refusal))

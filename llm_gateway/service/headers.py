@@ -25,6 +25,8 @@ def of_answer(exchange: "Exchange", attempt: "Attempt") -> Headers:
     ]
     if attempt.bill is not None:
         headers.append((b"x-mobius-cost-usd", _ascii(usd(exchange.cost_nano))))
+    if attempt.clamped is not None:
+        headers.append((b"x-mobius-max-tokens", _ascii(attempt.clamped)))
     remaining = _remaining_nano(attempt)
     if remaining is not None:
         headers.append((b"x-mobius-budget-remaining-usd", _ascii(usd(remaining))))

@@ -192,6 +192,7 @@ class _Group:
             used_nano=self.used(bucket_id),
             held_nano=self.held(bucket_id),
             renews_at=bucket.ends_at,
+            mode=rule.mode,
         )
 
     def _tightest(self, ids: Iterable[int]) -> Settled:

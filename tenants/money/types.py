@@ -86,6 +86,12 @@ class Refusal(Struct, frozen=True, kw_only=True):
     used_nano: int
     held_nano: int
     renews_at: datetime | None
+    mode: Literal["strict", "clamp"] = "strict"
+
+    @property
+    def room_nano(self) -> int:
+        """What an attempt may cost that would fit."""
+        return self.limit_nano - self.used_nano - self.held_nano
 
     @property
     def message(self) -> str:

@@ -36,6 +36,7 @@ class Script:
     calls: tuple[tuple[str, str], ...] = ()  # of tools: name and arguments
     usage: str | Json = "generated"
     bill: str = ""
+    obeys_limit: bool = True
     cache_read: int = 0
     cache_write: int = 0
 
@@ -203,7 +204,8 @@ class Book:
 def answered(n: int, dialect: Dialect, prompt: Prompt, script: Script, body: Json) -> Answer:
     """Return what the model would answer in full: canaries first, then the scripted words."""
     pieces = _pieces(n, prompt, script)
-    kept = pieces[: prompt.limit] if prompt.limit is not None else pieces
+    limited = prompt.limit is not None and script.obeys_limit
+    kept = pieces[: prompt.limit] if limited else pieces
     calls = tuple(
         ToolCall(f"call_up{n}_{place}", name, arguments)
         for place, (name, arguments) in enumerate(script.calls)

@@ -24,6 +24,7 @@ class Script:
     calls: tuple[tuple[str, str], ...] | None = None
     usage: str | dict[str, Any] | None = None
     bill: str | None = None
+    obeys_limit: bool | None = None
     cache_read: int | None = None
     cache_write: int | None = None
 

@@ -1,11 +1,13 @@
 """Pass an Anthropic answer on, byte for byte but for the model name, and see its facts."""
 
+from typing import Any
+
 import msgspec
 
 from llm_gateway.adapters import splice, sse
 from llm_gateway.adapters.anthropic_messages import wire
 from llm_gateway.errors import InvalidAnswerError
-from llm_gateway.types import Call, Facts
+from llm_gateway.types import Call, Facts, Usage
 
 
 def relay(call: Call, *, model: str) -> "MessageRelay":
@@ -37,6 +39,16 @@ class MessageRelay:
         except ValueError:
             self.facts.skipped += 1
             return b""
+
+    def cut_short(self, call: Call, usage: Usage, *, created: int) -> bytes:
+        del call, created
+        events: list[dict[str, Any]] = []
+        if self._seen.open_block is not None:
+            events.append({"type": "content_block_stop", "index": self._seen.open_block})
+        reason = {"stop_reason": "max_tokens", "stop_sequence": None}
+        told = {"type": "message_delta", "delta": reason, "usage": wire.render_usage(usage)}
+        events += [told, {"type": "message_stop"}]
+        return b"".join(sse.event(each["type"], msgspec.json.encode(each)) for each in events)
 
     def _renamed(self, frame: bytes, data: bytes, message: wire.Message) -> bytes:
         if not isinstance(message.model, str):

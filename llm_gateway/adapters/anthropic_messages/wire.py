@@ -72,10 +72,11 @@ class Seen:
     the usage is `estimated`, so that a stream that ends early is not charged by it.
     """
 
-    __slots__ = ("_reported", "facts")
+    __slots__ = ("_reported", "facts", "open_block")
 
     def __init__(self) -> None:
         self.facts = Facts()
+        self.open_block: int | None = None  # begun, and not stopped
         self._reported: dict[str, Any] = {}
 
     def event(self, event: Event) -> None:
@@ -83,12 +84,15 @@ class Seen:
             self.message(event.message, final=False)
         if event.content_block is not None:
             self._output(event.content_block)
+            self.open_block = event.index
         if event.delta is not None:
             self._output(event.delta)
             self._stopped(event.delta.stop_reason)
         if event.usage is not UNSET:
             self._usage(bytes(event.usage), final=True)
-        if event.type == "message_stop":
+        if event.type == "content_block_stop":
+            self.open_block = None
+        elif event.type == "message_stop":
             self.facts.complete = True
 
     def message(self, message: Message, *, final: bool = True) -> None:

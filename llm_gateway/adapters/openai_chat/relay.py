@@ -5,6 +5,7 @@ What only our own `stream_options.include_usage` caused is taken out again: the 
 """
 
 import re
+from typing import Any
 
 import msgspec
 from msgspec import UNSET
@@ -12,10 +13,12 @@ from msgspec import UNSET
 from llm_gateway.adapters import splice, sse
 from llm_gateway.adapters.openai_chat import wire
 from llm_gateway.errors import InvalidAnswerError
-from llm_gateway.types import Call, Facts
+from llm_gateway.types import Call, Facts, Usage
 
 DONE = b"[DONE]"
 _NULL_USAGE = b',"usage":null'
+_MODEL_KEY = b'"model"'
+_MODEL = re.compile(rb'"model"\s*:\s*("(?:[^"\\]|\\.)*")')
 # Between it and one end of the chunk stand only plain members: so it is a member of the chunk
 # itself, found without parsing again.
 _MEMBER = rb'"\w+":(?:"[^"\\]*"|null|true|false|-?\d+)'
@@ -56,6 +59,19 @@ class ChatRelay:
             self.facts.skipped += 1
             return b""
 
+    def cut_short(self, call: Call, usage: Usage, *, created: int) -> bytes:
+        head: dict[str, Any] = {
+            "id": self.facts.id,
+            "object": "chat.completion.chunk",
+            "created": created,
+            "model": msgspec.Raw(self._model),
+        }
+        finish: dict[str, Any] = {"delta": {}, "logprobs": None, "finish_reason": "length"}
+        chunks = [{**head, "choices": [{"index": n, **finish}]} for n in range(call.choices)]
+        if self._keep_usage:
+            chunks.append({**head, "choices": [], "usage": wire.render_usage(usage)})
+        return b"".join([*(sse.unnamed(msgspec.json.encode(c)) for c in chunks), sse.unnamed(DONE)])
+
     def _pass_on(self, frame: bytes, data: bytes, chunk: wire.Chunk) -> bytes:
         if chunk.error is not None:
             self.facts.error = wire.error_in_answer(chunk.error)
@@ -89,33 +105,34 @@ def relay_answer(body: bytes, *, model: str) -> tuple[bytes, Facts]:
 
     Raises InvalidAnswerError for what is no chat answer, or the error it names instead.
     """
-    answer, members = _whole(body)
+    answer = whole(body)
     facts = Facts()
     wire.observe(answer, facts)
     facts.complete = True
     if facts.model is None:
         return body, facts
-    old = next(member for member in members if member.key == "model")
-    return body[: old.value] + msgspec.json.encode(model) + body[old.end :], facts
+    renamed = msgspec.json.encode(model)
+    if body.count(_MODEL_KEY) == 1 and (match := _MODEL.search(body)):
+        # It stands once, and the answer has one: so it is that one, found without a walk.
+        return body[: match.start(1)] + renamed + body[match.end(1) :], facts
+    try:
+        return splice.substitute(body, ("model",), renamed), facts
+    except ValueError as error:
+        raise InvalidAnswerError("The provider's answer is not valid JSON.") from error
 
 
 def whole(body: bytes) -> wire.Chunk:
     """Decode a whole answer. Raises InvalidAnswerError, or the error it names instead."""
-    return _whole(body)[0]
-
-
-def _whole(body: bytes) -> tuple[wire.Chunk, list[splice.Member]]:
     try:
         answer = wire.decode(body)
         body.decode()  # parts that are passed over may hold what is no UTF-8
-        members = splice.members(body)
     except ValueError as error:
         raise InvalidAnswerError("The provider's answer is not valid JSON.") from error
     if answer.error is not None:
         raise wire.error_in_answer(answer.error)
     if not answer.choices:
         raise InvalidAnswerError("The provider's answer has no choices.")
-    return answer, members
+    return answer
 
 
 def _without_null_usage(data: bytes) -> bytes:
