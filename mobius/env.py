@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
-from environ import FileAwareEnv
+from environ import Env, FileAwareEnv
 
 _env = FileAwareEnv()
 
@@ -59,6 +59,28 @@ def url(name: str, *schemes: str) -> str:
         listed = ", ".join(f"{scheme}://" for scheme in schemes)
         raise ImproperlyConfigured(f"{name} has to start with one of {listed}")
     return value
+
+
+def mail(name: str) -> dict[str, object]:
+    """Return Django's mail settings of a URL such as smtp+tls://USER:PASSWORD@HOST; {} without."""
+    ports = {"smtp": 25, "smtp+tls": 587, "smtp+ssl": 465}
+    value = url(name, *ports)
+    if not value:
+        return {}
+    try:
+        settings = dict(Env.email_url_config(value))
+    except ValueError:
+        settings = {}
+    if not settings.get("EMAIL_HOST"):
+        # What the parser says may quote a part of the password.
+        raise ImproperlyConfigured(
+            f"{name} cannot be read: write smtp+tls://USER:PASSWORD@HOST:PORT, special characters"
+            " of the password as %-escapes"
+        )
+    settings["EMAIL_PORT"] = settings["EMAIL_PORT"] or ports[value.partition("://")[0]]
+    for field in ("EMAIL_HOST_USER", "EMAIL_HOST_PASSWORD"):
+        settings[field] = settings[field] or ""
+    return settings
 
 
 def kept_secret(name: str, path: Path, *, embedded: bool, make: Callable[[], str]) -> str:

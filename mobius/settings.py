@@ -210,8 +210,20 @@ SPECTACULAR_SETTINGS = {
 # --- background ------------------------------------------------------------------------------
 
 CELERY_BROKER_URL = env.url("CELERY_BROKER_URL", "redis", "rediss", "amqp") or REDIS_URL or None
+# Who has no broker has no worker either: then each process does this work beside its requests.
+BACKGROUND_IN_PROCESS = EMBEDDED or not CELERY_BROKER_URL
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = True
+
+# --- mail ------------------------------------------------------------------------------------
+
+_mail = env.mail("EMAIL_URL")
+MAIL_IS_SET = bool(_mail)
+globals().update(_mail)  # EMAIL_HOST and its like, by the names Django has for them
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = env.text("EMAIL_FROM")
+if MAIL_IS_SET and "@" not in DEFAULT_FROM_EMAIL:
+    raise ImproperlyConfigured("EMAIL_FROM has to be the sender's address when EMAIL_URL is set")
 
 # --- logs ------------------------------------------------------------------------------------
 

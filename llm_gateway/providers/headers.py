@@ -11,14 +11,16 @@ HOP_HEADER = "x-mobius-hop"
 
 _EVERY = frozenset({HOP_HEADER, "accept", "content-type"})
 _OPENAI = frozenset({"openai-beta", "openai-organization", "openai-project"})
+_WEBHOOK = frozenset({"webhook-id", "webhook-timestamp", "webhook-signature"})
 _ANTHROPIC = frozenset({"anthropic-version", "anthropic-beta"})
 
-# Protocol (an adapter's name) → what may be sent beside `_EVERY`.
+# Protocol (an adapter's name, or ours of alerts) → what may be sent beside `_EVERY`.
 ALLOWED: Mapping[str, frozenset[str]] = MappingProxyType(
     {
         "openai_chat": _EVERY | _OPENAI,
         "openai_embeddings": _EVERY | _OPENAI,
         "anthropic_messages": _EVERY | _ANTHROPIC,
+        "webhook": _EVERY | _WEBHOOK,
     }
 )
 
