@@ -7,20 +7,21 @@ import os
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "mobius.settings")
 
+import django
 from celery import Celery
-from celery.schedules import crontab
+from django.apps import apps
+
+if not apps.ready:
+    django.setup()
+
+from llm_gateway.service.periodic import PERIODIC
 
 app = Celery("mobius")
 app.config_from_object("django.conf:settings", namespace="CELERY")
-app.autodiscover_tasks()
+for job in PERIODIC:
+    app.task(name=job.name)(job.run)
 app.conf.update(
     # Our logs stay ours: its own handlers would pass by the net that masks secrets.
     worker_hijack_root_logger=False,
-    beat_schedule={
-        "verify the ledger": {"task": "tenants.verify_ledger", "schedule": crontab(minute=17)},
-        "let old requests go": {
-            "task": "llm_gateway.retention",
-            "schedule": crontab(hour=3, minute=41),
-        },
-    },
+    beat_schedule={job.name: {"task": job.name, "schedule": job.every_s} for job in PERIODIC},
 )

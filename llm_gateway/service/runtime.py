@@ -13,7 +13,7 @@ from django.db import Error
 
 from llm_gateway import metrics
 from llm_gateway.adapters import mock
-from llm_gateway.pricing import price_at
+from llm_gateway.pricing import price_for
 from llm_gateway.providers.catalog import CATALOG
 from llm_gateway.providers.egress import Egress
 from llm_gateway.providers.endpoint import Endpoint
@@ -22,6 +22,7 @@ from llm_gateway.recorder import Recorder, log_line
 from llm_gateway.resilience.retry import RetryBudget
 from llm_gateway.service.board import Board
 from llm_gateway.service.keyring import Keyring
+from llm_gateway.service.periodic import PERIODIC
 from llm_gateway.snapshot import SnapshotHolder
 from llm_gateway.types import Deployment, Price, ProviderConfig
 from llm_gateway.version import VERSION
@@ -31,6 +32,7 @@ from tenants.limits import make_limits
 from tenants.money.fleet import count_live_writers
 from tenants.money.from_settings import make_ledger
 from tenants.reader import Reader
+from tenants.ticker import Ticker
 
 LOOK_EVERY_S = 5.0
 
@@ -50,6 +52,7 @@ class Runtime:
         self.keyring = Keyring(self.snapshot, self.clock)
         self.authenticator = Authenticator(self.reader, self.clock, self.wall_clock)
         self.retry_budget = RetryBudget()
+        self.ticker = Ticker(PERIODIC)
         self.draining = False
         self.in_flight = 0
         self._endpoints: dict[tuple[int, str], Endpoint] = {}
@@ -71,11 +74,14 @@ class Runtime:
             asyncio.create_task(self.snapshot.watch(), name="configuration watch"),
             asyncio.create_task(self._look_around(), name="metrics and fleet"),
         ]
+        if settings.BACKGROUND_IN_PROCESS:
+            self.ticker.start()
 
     async def close(self) -> None:
         """Close in the order that loses nothing: records after the ledger they speak of."""
         for task in self._tasks:
             task.cancel()
+        await asyncio.to_thread(self.ticker.stop)
         await self.ledger.close()
         await self.recorder.close()
         await self.limits.close()
@@ -100,12 +106,11 @@ class Runtime:
             )
         return known
 
-    def price_now(self, deployment: Deployment) -> Price | None:
-        """Return the prices in force today (UTC)."""
-        prices = deployment.prices
-        if not prices:
-            return None
-        return price_at(prices, datetime.fromtimestamp(self.wall_clock(), UTC).date())
+    def price_now(self, deployment: Deployment, tenant_id: int) -> Price | None:
+        """Return what the tenant pays today (UTC)."""
+        terms = self.snapshot.current.configuration.terms.get(tenant_id)
+        today = datetime.fromtimestamp(self.wall_clock(), UTC).date()
+        return price_for(deployment, terms, today)
 
     def turn(self, name: str) -> int:
         """Count the plans made for a name, for round robin."""

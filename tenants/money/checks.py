@@ -95,10 +95,10 @@ def check_if_due(
     clock: Callable[[], float],
     compare: Compare | None = None,
     *,
-    every: timedelta,
+    every_s: float,
 ) -> LedgerCheck | None:
-    """Check unless somebody did within `every`: the row is the fleet's memory of when."""
-    if LedgerCheck.objects.filter(at__gt=now - every).exists():
+    """Check unless somebody did within that time: the row is the fleet's memory of when."""
+    if LedgerCheck.objects.filter(at__gt=now - timedelta(seconds=every_s)).exists():
         return None
     return check_ledger(now, clock, compare)
 

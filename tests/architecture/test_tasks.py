@@ -1,39 +1,24 @@
-"""What beat schedules exists as a task, and does what its name says."""
+"""What runs every so often is one list: beat and the ticker of a process do the same."""
 
-import pytest
-from structlog.testing import capture_logs
+from celery.schedules import maybe_schedule
 
+from llm_gateway.service.periodic import PERIODIC
 from mobius.celery import app
-from tenants.models import Tenant
-from tenants.money.models import Bucket
-from tenants.tasks import verify_ledger
 
 
-def test_everything_that_is_scheduled_is_a_task() -> None:
+def test_everything_that_is_scheduled_is_a_task_and_the_other_way_round() -> None:
     app.loader.import_default_modules()
     scheduled = {row["task"] for row in app.conf.beat_schedule.values()}
     ours = {name for name in app.tasks if not name.startswith("celery.")}
-    assert scheduled == ours
+    assert scheduled == ours == {job.name for job in PERIODIC}
 
 
-@pytest.mark.django_db(transaction=True)
-def test_a_ledger_that_adds_up_is_said_to() -> None:
-    with capture_logs() as logs:
-        assert verify_ledger() is True
-    assert [line["event"] for line in logs] == ["ledger.verified"]
+def test_beat_does_it_as_often_as_the_ticker() -> None:
+    app.loader.import_default_modules()
+    for job in PERIODIC:
+        row = app.conf.beat_schedule[job.name]
+        assert maybe_schedule(row["schedule"]).run_every.total_seconds() == job.every_s
 
 
-@pytest.mark.django_db(transaction=True)
-def test_a_counter_that_is_no_sum_is_an_error_in_the_log() -> None:
-    tenant = Tenant.objects.create(name="acme")
-    Bucket.all_tenants_unsafe.create(
-        tenant=tenant,
-        budget_id=1,
-        subject="",
-        period_key="total",
-        starts_at="1970-01-01T00:00:00Z",
-        used_nano=5,
-    )
-    with capture_logs() as logs:
-        assert verify_ledger() is False
-    assert [line["log_level"] for line in logs] == ["error", "info"]
+def test_no_two_jobs_have_one_name() -> None:
+    assert len({job.name for job in PERIODIC}) == len(PERIODIC)
