@@ -130,9 +130,14 @@ class Model(Managed):
 
 
 class Price(Configuration):
-    """One dated version of a model's prices, in nano-dollars per million tokens; never changed."""
+    """One dated version of prices, in nano-dollars per million tokens; never changed.
 
-    model = models.ForeignKey(Model, models.CASCADE, related_name="prices")
+    Of a model: the list price. Of a tenant: what it pays for the public name `model_name` instead.
+    """
+
+    model = models.ForeignKey(Model, models.CASCADE, null=True, blank=True, related_name="prices")
+    tenant = models.ForeignKey(Tenant, models.CASCADE, null=True, blank=True, related_name="prices")
+    model_name = models.CharField(max_length=128, blank=True)
     valid_from = models.DateField()
     input = NanoUsdField("input, USD per million", null=True, blank=True)
     output = NanoUsdField("output", null=True, blank=True)
@@ -141,16 +146,50 @@ class Price(Configuration):
     cache_write_1h = NanoUsdField("cache write, 1 hour", null=True, blank=True)
     reasoning = NanoUsdField(null=True, blank=True, help_text="Empty: as output.")
     request = NanoUsdField("per request, USD", null=True, blank=True)
+    audio_input = NanoUsdField("audio in", null=True, blank=True, help_text="Empty: as input.")
+    audio_output = NanoUsdField("audio out", null=True, blank=True, help_text="Empty: as output.")
+    image_input = NanoUsdField("images in", null=True, blank=True, help_text="Empty: as input.")
+    image_output = NanoUsdField("images out", null=True, blank=True, help_text="Empty: as output.")
+    audio_second = NanoUsdField("per second of audio, USD", null=True, blank=True)
+    tool_call = NanoUsdField("per web search, USD", null=True, blank=True)
     tiers = models.JSONField(default=list, blank=True)
     source = models.CharField(max_length=128, default="console")
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
         ordering = ("model", "-valid_from", "-id")
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(model__isnull=False, tenant=None, model_name="")
+                | (models.Q(model=None, tenant__isnull=False) & ~models.Q(model_name="")),
+                name="price_of_model_or_tenant",
+            )
+        ]
 
     @override
     def __str__(self) -> str:
-        return f"{self.model} from {self.valid_from}"
+        priced = self.model or f"{self.model_name} for {self.tenant}"
+        return f"{priced} from {self.valid_from}"
+
+
+class TenantMargin(Configuration):
+    """One dated version of what a tenant pays over the list price; never changed."""
+
+    tenant = models.ForeignKey(Tenant, models.CASCADE, related_name="margins")
+    valid_from = models.DateField()
+    percent_ppm = models.IntegerField(
+        validators=[MinValueValidator(-1_000_000), MaxValueValidator(100_000_000)],
+        help_text="In millionths of the price: 125000 is 12.5 %.",
+    )
+    source = models.CharField(max_length=128, default="console")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ("tenant", "-valid_from", "-id")
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.tenant} {self.percent_ppm / 10_000:g} % from {self.valid_from}"
 
 
 class Route(Managed):

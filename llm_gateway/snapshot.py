@@ -22,6 +22,7 @@ from llm_gateway.types import (
     Configuration,
     Deployment,
     KeyConfig,
+    Margin,
     Price,
     ProviderConfig,
     RetryPolicy,
@@ -29,6 +30,7 @@ from llm_gateway.types import (
     RouteTarget,
     Settings,
     StrategyName,
+    Terms,
     Tier,
     Timeouts,
     When,
@@ -114,6 +116,7 @@ def read_snapshot() -> Snapshot:
             models=_deployments(providers),
             routes=_routes(),
             settings=_settings(),
+            terms=read_terms(),
         ),
         providers=providers,
         sealed_keys={
@@ -195,10 +198,35 @@ def price_value(row: models.Price) -> Price:
         cache_write_1h=row.cache_write_1h,
         reasoning=row.reasoning,
         request=row.request,
+        audio_input=row.audio_input,
+        audio_output=row.audio_output,
+        image_input=row.image_input,
+        image_output=row.image_output,
+        audio_second=row.audio_second,
+        tool_call=row.tool_call,
         tiers=msgspec.convert(row.tiers, tuple[Tier, ...]),
         valid_from=row.valid_from,
         source=row.source,
     )
+
+
+def read_terms() -> dict[int, Terms]:
+    """Return what tenants pay other than the list price, by their ids."""
+    prices: defaultdict[int, defaultdict[str, list[Price]]] = defaultdict(lambda: defaultdict(list))
+    for row in models.Price.objects.exclude(tenant=None):
+        prices[cast("int", row.tenant_id)][row.model_name].append(price_value(row))
+    margins: defaultdict[int, list[Margin]] = defaultdict(list)
+    for margin in models.TenantMargin.objects.all():
+        margins[margin.tenant_id].append(
+            Margin(id=margin.pk, ppm=margin.percent_ppm, valid_from=margin.valid_from)
+        )
+    return {
+        tenant_id: Terms(
+            prices={name: tuple(versions) for name, versions in prices[tenant_id].items()},
+            margins=tuple(margins[tenant_id]),
+        )
+        for tenant_id in {*prices, *margins}
+    }
 
 
 def _routes() -> dict[str, RouteConfig]:

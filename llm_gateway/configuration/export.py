@@ -3,11 +3,13 @@
 from collections.abc import Iterable
 
 import yaml
+from django.utils import timezone
 from msgspec import structs
 
 from llm_gateway import models
 from llm_gateway.configuration import prices, rows, schema
 from llm_gateway.configuration.document import plain
+from llm_gateway.configuration.tenant_prices import terms_section
 from tenants.models import ApiKey, Budget, Member, Project, RateLimit, Tenant
 
 
@@ -53,8 +55,11 @@ def _model(row: models.Model) -> schema.Model:
 
 
 def _tenant(row: Tenant) -> schema.Tenant:
+    own_prices, margin = terms_section(row, timezone.now().date())
     return structs.replace(
         rows.tenant_section(row),
+        prices=own_prices,
+        margin=margin,
         rate_limits=_rate_limits(RateLimit.objects.of(row).filter(project=None, api_key=None)),
         budgets=_budgets(Budget.objects.of(row).filter(project=None, api_key=None)),
         providers=_providers(row),

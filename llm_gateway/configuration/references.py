@@ -122,6 +122,7 @@ def _tenant(tenant: schema.Tenant, path: str, models: frozenset[str]) -> Iterato
     yield from _unique(tenant.projects, f"{path}.projects", lambda project: project.name)
     yield from _unique(tenant.members, f"{path}.members", lambda member: member.email)
     yield from _unique(tenant.keys, f"{path}.keys", lambda key: key.name)
+    yield from _own_prices(tenant.prices, f"{path}.prices", models)
     yield from _budgets(tenant.budgets, f"{path}.budgets", models)
     for place, project in enumerate(tenant.projects):
         yield from _budgets(project.budgets, f"{path}.projects[{place}].budgets", models)
@@ -139,6 +140,16 @@ def _tenant(tenant: schema.Tenant, path: str, models: frozenset[str]) -> Iterato
                 f"{at}.budgets",
                 f"{buckets} budgets of tenant, project and key bind one call; {MOST_BUCKETS} may",
             )
+
+
+def _own_prices(
+    prices: Sequence[schema.TenantPrice], path: str, models: frozenset[str]
+) -> Iterator[Problem]:
+    yield from _unique(prices, path, lambda price: (price.model, price.valid_from))
+    for place, price in enumerate(prices):
+        yield from _unknown([price.model], f"{path}[{place}].model", models, "model")
+        tiers = f"{path}[{place}].tiers"
+        yield from _unique(price.tiers, tiers, lambda tier: tier.above_input_tokens)
 
 
 def _budgets(

@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, date, datetime, time
+from decimal import Decimal
 from typing import Annotated
 
 from llm_gateway.configuration.document import Scalar, closest
@@ -10,6 +11,8 @@ from tenants.types import parse_usd, short_usd
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,127}")
 _EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,189}")
 _PER = re.compile(r"end_user|run|tag\.[A-Za-z0-9_-]{1,58}")
+_PERCENT = re.compile(r"-?\d{1,5}(\.\d{1,4})?")
+_WHOLE_PPM = 1_000_000
 _LARGEST = 2**31 - 1
 
 
@@ -83,6 +86,21 @@ def _read_money(value: object) -> int:
     return parse_usd(value)
 
 
+def _read_margin(value: object) -> int:
+    """Read a percentage as millionths: "12.5" is 125000."""
+    if isinstance(value, float) or not _PERCENT.fullmatch(str(value)):
+        raise ValueError('write percent as a quoted number, such as "12.5"')
+    ppm = int(Decimal(str(value)) * 10_000)
+    if not -_WHOLE_PPM <= ppm <= 100 * _WHOLE_PPM:
+        raise ValueError(f"{_shown(value)} is not between -100 and 10000 percent")
+    return ppm
+
+
+def percent(ppm: int) -> str:
+    """Write millionths as a percentage: 125000 is "12.5"."""
+    return f"{Decimal(ppm).scaleb(-4).normalize():f}"
+
+
 def _read_day(value: object) -> date:
     try:
         return date.fromisoformat(str(value))
@@ -119,6 +137,7 @@ def _iso(value: date) -> str:
 
 Flag = Annotated[bool, Scalar(_read_flag)]
 Money = Annotated[int, Scalar(_read_money, short_usd)]
+Margin = Annotated[int, Scalar(_read_margin, percent)]
 Day = Annotated[date, Scalar(_read_day, _iso)]
 Moment = Annotated[datetime, Scalar(_read_moment, _write_moment)]
 Name = Annotated[

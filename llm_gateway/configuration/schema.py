@@ -16,6 +16,7 @@ from llm_gateway.configuration.scalars import (
     Email,
     Flag,
     LongText,
+    Margin,
     Moment,
     Money,
     Name,
@@ -129,7 +130,19 @@ class Price(Struct, frozen=True, rename={"valid_from": "from"}):
     cache_write_1h: Money | None = None
     reasoning: Money | None = None
     request: Money | None = None
+    audio_input: Money | None = None
+    audio_output: Money | None = None
+    image_input: Money | None = None
+    image_output: Money | None = None
+    audio_second: Money | None = None
+    tool_call: Money | None = None
     tiers: tuple[Tier, ...] = ()
+
+
+class TenantPrice(Price, frozen=True, kw_only=True, rename={"valid_from": "from"}):
+    """What one tenant pays for a public model name, in place of the list price."""
+
+    model: Name
 
 
 class RateLimits(Struct, frozen=True):
@@ -249,6 +262,8 @@ class Tenant(Struct, frozen=True):
     single_flight: Flag = False
     rate_limits: RateLimits = RateLimits()
     budgets: tuple[Budget, ...] = ()
+    prices: tuple[TenantPrice, ...] = ()
+    margin: Margin | None = None
     runs: Runs = Runs()
     providers: tuple[Provider, ...] = ()
     guardrails: tuple[Guardrail, ...] = ()

@@ -9,6 +9,7 @@ from llm_gateway.configuration import rows, schema
 from llm_gateway.configuration.changes import Changes
 from llm_gateway.configuration.document import ConfigurationError, Problem
 from llm_gateway.configuration.secrets import Given
+from llm_gateway.configuration.tenant_prices import write_terms
 from tenants.keys import issue, key_digest
 from tenants.models import ApiKey, Budget, Member, Project, RateLimit, Tenant
 
@@ -46,6 +47,7 @@ def _write_tenant(changes: Changes, section: schema.Tenant, path: str, given: Gi
         current = rows.tenant_values(rows.tenant_section(row))
         changes.update(row, f"tenant {row}", values, {"active": row.active, **current})
     _write_rules(changes, section, Owner(row.name, row))
+    write_terms(changes, row, section, timezone.now().date())
     projects = {one.name: _write_project(changes, row, one) for one in section.projects}
     for member in section.members:
         _write_member(changes, row, member)

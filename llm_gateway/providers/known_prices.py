@@ -8,6 +8,8 @@ from decimal import Decimal
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+from msgspec import structs
+
 from llm_gateway.types import Price, Tier
 
 if TYPE_CHECKING:
@@ -95,13 +97,8 @@ def _price(prices: "list[ModelPrice]", day: date) -> Price | None:
         return None  # priced by the second, picture or page: nothing here that we count
     lines |= {line: _dearest(prices, theirs) for line, theirs in _UNTIERED.items()}
     lines |= {line: _fee(prices, *theirs) for line, theirs in _PIECES.items()}
-    return Price(
-        id=0,
-        **lines,
-        tiers=_tiers(prices),
-        valid_from=day,
-        source=source(),
-    )
+    named = Price(id=0, tiers=_tiers(prices), valid_from=day, source=source())
+    return structs.replace(named, **lines)
 
 
 def _dearest(prices: "Iterable[ModelPrice]", theirs: str, bound: int = 0) -> int | None:

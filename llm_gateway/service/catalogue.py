@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from msgspec import Struct
 
+from llm_gateway.pricing import LINES, PER
 from llm_gateway.routing.health import Health
 from llm_gateway.service.runtime import Runtime
 from llm_gateway.service.visible import callable_deployments, callable_names
@@ -11,7 +12,6 @@ from llm_gateway.types import Deployment, Price
 from tenants.types import Caller, short_usd
 
 DOWN = frozenset({"open", "forced_open"})
-_PRICES = ("input", "output", "cache_read", "cache_write", "cache_write_1h", "reasoning", "request")
 
 
 class ModelHealth(Struct, frozen=True, kw_only=True):
@@ -63,7 +63,11 @@ class Wanted(Struct, frozen=True, kw_only=True):
 
 def models(runtime: Runtime, caller: Caller, wanted: Wanted) -> list[ModelInfo]:
     deployments = callable_deployments(runtime.snapshot.current.configuration, caller)
-    return [_model(runtime, one, deployments) for one in deployments if wanted.fits(one)]
+    return [
+        _model(runtime, one, deployments, runtime.price_now(one, caller.tenant_id))
+        for one in deployments
+        if wanted.fits(one)
+    ]
 
 
 def routes(runtime: Runtime, caller: Caller) -> list[RouteInfo]:
@@ -79,7 +83,9 @@ def routes(runtime: Runtime, caller: Caller) -> list[RouteInfo]:
     ]
 
 
-def _model(runtime: Runtime, one: Deployment, others: Iterable[Deployment]) -> ModelInfo:
+def _model(
+    runtime: Runtime, one: Deployment, others: Iterable[Deployment], price: Price | None
+) -> ModelInfo:
     health = runtime.board.health.get(one.id, Health())
     state = runtime.board.state(one).state
     first_token_s = health.first_token_s
@@ -90,7 +96,7 @@ def _model(runtime: Runtime, one: Deployment, others: Iterable[Deployment]) -> M
         max_output_tokens=one.max_output_tokens,
         capabilities=None if one.capabilities is None else tuple(sorted(one.capabilities)),
         quality=one.quality,
-        prices=_prices(runtime.price_now(one)),
+        prices=_prices(price),
         health=ModelHealth(
             state=state,
             error_rate=round(health.error_rate, 4),
@@ -126,5 +132,9 @@ def _can(one: Deployment, capability: str) -> bool:
 def _prices(price: Price | None) -> dict[str, str] | None:
     if price is None:
         return None
-    known = {name: getattr(price, name) for name in _PRICES}
-    return {name: short_usd(nano) for name, nano in known.items() if nano is not None}
+    known = {name: getattr(price, name) for name in LINES}
+    return {
+        name: short_usd(nano + nano * price.margin_ppm // PER)
+        for name, nano in known.items()
+        if nano is not None
+    }

@@ -31,7 +31,7 @@ def view_for(runtime: Runtime, inbound: Inbound, call: Call, turn: int = 0) -> V
     """Return how the deployments stand now, with what this request would cost at each."""
 
     def cost_nano(deployment: Deployment) -> int | None:
-        price = runtime.price_now(deployment)
+        price = runtime.price_now(deployment, inbound.caller.tenant_id)
         if price is None:
             return None
         output = bounds.output_bound(call, deployment, inbound.caller.max_output_tokens)

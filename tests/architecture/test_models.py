@@ -20,7 +20,7 @@ CONFIGURATION = [model for model in OURS if getattr(model, "is_configuration", F
 OWNED = [model for model in OURS if issubclass(model, TenantOwned)]
 # Of the operator as well as of tenants: shared providers and sinks have none, and the log keeps what
 # outlives its tenant.
-NOT_SCOPED = {"Provider", "RequestLog", "AlertSink"}
+NOT_SCOPED = {"Provider", "RequestLog", "AlertSink", "Price", "TenantMargin"}
 
 
 @pytest.fixture

@@ -80,6 +80,7 @@ def test_prices_are_nano_dollars_a_million_with_their_source() -> None:
             input=2_500_000_000,
             output=10_000_000_000,
             cache_read=1_250_000_000,
+            tool_call=10_000_000,
             valid_from=date(1970, 1, 1),
             source=source(),
         ),
