@@ -100,7 +100,11 @@ def console_pages(url: str) -> Iterator[tuple[str, httpx2.Response]]:
             waiting += LINK.findall(response.text)
 
 
-@pytest.mark.parametrize("secret", [API_KEY, PROVIDER_KEY, MASTER_KEY, SECRET_KEY])
+@pytest.mark.parametrize(
+    "secret",
+    [API_KEY, PROVIDER_KEY, MASTER_KEY, SECRET_KEY],
+    ids=["api-key", "provider-key", "master-key", "django-secret-key"],  # the values are random
+)
 def test_the_search_would_find_each_secret(secret: str) -> None:
     with pytest.raises(AssertionError):
         check("here", f"before {secret} after")

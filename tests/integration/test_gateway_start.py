@@ -39,7 +39,11 @@ def serve(gateway: GatewayProcess, *options: str, **variables: str) -> Run:
 
 
 @SQLITE
-@pytest.mark.parametrize(("name", "value"), WRONG)
+@pytest.mark.parametrize(
+    ("name", "value"),
+    WRONG,
+    ids=[f"{name}-{place}" for place, (name, _) in enumerate(WRONG)],  # a value holds a canary
+)
 def test_a_wrong_variable_is_named(gateway: GatewayProcess, name: str, value: str) -> None:
     if name.endswith("_FILE"):
         del gateway.environment[name.removesuffix("_FILE")]
