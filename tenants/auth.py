@@ -145,6 +145,13 @@ def load_caller_of(who: str | Tenant | ApiKey) -> Caller | None:
     return caller_of(ApiKey(tenant=tenant, public_id="")) if tenant else None
 
 
+def in_force(key_ids: set[int], tenant_ids: set[int]) -> tuple[set[int], set[int]]:
+    """Return those of the keys and of the tenants that may still call."""
+    keys = ApiKey.all_tenants_unsafe.filter(pk__in=key_ids, revoked_at=None)
+    tenants = Tenant.objects.filter(pk__in=tenant_ids, active=True)
+    return set(keys.values_list("pk", flat=True)), set(tenants.values_list("pk", flat=True))
+
+
 def caller_of(key: ApiKey) -> Caller:
     """Return a key with everything that binds it."""
     tenant, project = key.tenant, key.project

@@ -364,6 +364,11 @@ class Attempt:
             int(self.runtime.wall_clock()),
         )
 
+    def abort(self) -> None:
+        """Cut the upstream: whoever reads the answer is told that it broke."""
+        if self._upstream is not None:
+            self._upstream.abort()
+
     # --- the end ------------------------------------------------------------------------------
 
     async def end(self, error: GatewayError | None = None, *, left: bool = False) -> None:

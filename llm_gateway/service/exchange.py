@@ -8,7 +8,7 @@ import asyncio
 import math
 from asyncio import CancelledError
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from llm_gateway.errors import (
     BudgetError,
@@ -36,6 +36,7 @@ from llm_gateway.service.planning import asking_for, view_for
 from llm_gateway.service.rates import rate_error
 from llm_gateway.service.record import call_record
 from llm_gateway.service.runtime import Runtime
+from llm_gateway.service.stops import stops
 from llm_gateway.types import Call, Target
 from tenants.money.claims import Kept
 
@@ -62,6 +63,9 @@ class Exchange:
         self.left_at = math.inf
         self._once = once(runtime, inbound)
         self._recorded = False
+        self._stopped: GatewayError | None = None
+        self._current: Attempt | None = None
+        self._opening: asyncio.Task[Any] | None = None  # where an attempt is being opened
 
     # --- the way there ------------------------------------------------------------------------
 
@@ -70,6 +74,7 @@ class Exchange:
 
         Raises GatewayError; what was taken until then is given back when the scope closes.
         """
+        stops(self.runtime).join(self)
         try:
             self.call = call = self._parse()
             if self._once is not None:
@@ -134,6 +139,8 @@ class Exchange:
         failures: list[GatewayError] = []
         await self._rest_first(left)
         while left:
+            if self._stopped is not None:
+                raise self._stopped
             target = left.pop(0)
             outcome = await self._try(call, target, last=not left)
             if isinstance(outcome, Attempt):
@@ -176,14 +183,19 @@ class Exchange:
 
     async def _open(self, attempt: Attempt, *, last: bool) -> Attempt:
         """Open an attempt; one that fails is ended here, and listed unless nothing was held."""
+        self._current, self._opening = attempt, asyncio.current_task()
         try:
             await attempt.open(self._deadline(attempt.target), last=last)
         except BaseException as error:
+            self._opening = None
             if attempt.hold is not None:
                 self.attempts.append(attempt)
                 self._keep_refusal(attempt, error)
+            if self._stopped is not None:
+                await self._stopped_opening(attempt, error)
             await attempt.end(_fault(error), left=isinstance(error, CancelledError))
             raise
+        self._opening = None
         self.attempts.append(attempt)
         return attempt
 
@@ -202,9 +214,9 @@ class Exchange:
                 yield chunk
             self._keep(attempt)
             await self._end(attempt, None)
-        except GatewayError as error:
-            self.error = error
-            await self._end(attempt, error)
+        except GatewayError as cause:
+            self.error = error = self._stopped or cause
+            await self._end_early(attempt, error)
             await self._drop_claim()
             yield self.inbound.door.render_stream_error(
                 error, request_id=str(self.inbound.request_id)
@@ -224,8 +236,42 @@ class Exchange:
         self._look_for_caller()
         await attempt.end(error, left=self.left)
 
+    # --- stopped from outside -----------------------------------------------------------------
+
+    @property
+    def serving(self) -> int | None:
+        """The deployment that is called, once one is."""
+        return self._current.deployment.id if self._current else None
+
+    def stop(self, error: GatewayError) -> None:
+        """End the request with this error at the next opportunity, which is now where it waits."""
+        if self._stopped is not None:
+            return
+        self._stopped = error
+        if self._opening is not None:
+            self._opening.cancel()
+        elif self._current is not None:
+            self._current.abort()
+
+    async def _stopped_opening(self, attempt: Attempt, error: BaseException) -> NoReturn:
+        """End an attempt that was stopped before it answered. Raises why."""
+        task = asyncio.current_task()
+        if isinstance(error, CancelledError) and task is not None:
+            task.uncancel()
+        await attempt.end(None, left=True)
+        assert self._stopped is not None  # noqa: S101 - asked by the only caller
+        raise self._stopped from None
+
+    async def _end_early(self, attempt: Attempt, error: GatewayError) -> None:
+        """End an attempt that broke; one that was stopped costs what one costs that was left."""
+        if error is self._stopped:
+            await attempt.end(None, left=True)
+        else:
+            await self._end(attempt, error)
+
     async def close(self) -> None:
         """Give back what is still held and write the record; the scope calls it, once."""
+        stops(self.runtime).leave(self)
         for attempt in self.attempts:
             await attempt.end(None, left=True)
         await self._drop_claim()

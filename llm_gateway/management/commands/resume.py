@@ -1,0 +1,28 @@
+"""`manage.py resume KIND NAME`: let it go on."""
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from typing_extensions import override
+
+from llm_gateway.configuration.switches import KINDS, NoSuchError, switch
+
+
+class Command(BaseCommand):
+    help = "Resume a tenant, an API key (TENANT/KEY) or a model: within two seconds, everywhere."
+
+    @override
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("kind", choices=KINDS)
+        parser.add_argument("name")
+
+    @override
+    def handle(self, *args: Any, **options: Any) -> None:
+        kind, name = options["kind"], options["name"]
+        try:
+            changed = switch(kind, name, on=True, actor="resume")
+        except NoSuchError as error:
+            raise CommandError(str(error)) from None
+        said = "is on again" if changed else "was so already"
+        self.stdout.write(f"{kind} {name} {said}.")
