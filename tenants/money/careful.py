@@ -13,6 +13,7 @@ from tenants.money.chain import Head, link
 from tenants.money.decide import Attempt, Result, Values, decide
 from tenants.money.ops import (
     Admit,
+    Correct,
     Expire,
     Mark,
     Note,
@@ -102,6 +103,8 @@ def _bucket_ids(store: Store, ops: Sequence[Op]) -> Iterator[int]:
     for op in ops:
         if isinstance(op, Settle | Expire):
             yield from op.hold.bucket_ids or ()
+        elif isinstance(op, Correct):
+            yield from op.entry.bucket_ids
     unknown = [op.hold_id for op in ops if isinstance(op, Release | Mark)]
     if unknown:
         for hold in store.read_holds(unknown).values():
@@ -137,7 +140,7 @@ def _attempt(op: Op) -> Attempt | None:
             return op.hold.request.request_id, op.hold.request.attempt_no
         case Expire():
             return op.hold.request_id, op.hold.attempt_no
-        case Note():
+        case Note() | Correct():
             return op.entry.request_id, op.entry.attempt_no
         case _:
             return None

@@ -14,8 +14,10 @@ from msgspec.structs import replace
 
 from tenants.money.claims import Claim, Claimed, ClaimKey, Kept
 from tenants.money.ops import (
+    CHARGED_BEFORE,
     Admit,
     BucketState,
+    Correct,
     DropClaim,
     Expire,
     Mark,
@@ -141,6 +143,32 @@ class _Group:
             self._end(hold, expired_settlement(hold, op.charges), hold.bucket_ids)
             self._free(hold.id)
 
+    def correct(self, op: Correct) -> None:
+        right = op.entry
+        attempt = (right.request_id, right.attempt_no)
+        past = self.past.get(attempt, ())
+        charged = sum(each.amount_nano for each in past)
+        if not past or right.amount_nano == charged:
+            return
+        before = {
+            "unit": CHARGED_BEFORE,
+            "units": 1,
+            "per": 1,
+            "price_nano": -charged,
+            "amount_nano": -charged,
+        }
+        entry = replace(
+            right,
+            kind="correction",
+            seq=past[-1].seq + 1,
+            amount_nano=right.amount_nano - charged,
+            lines=[*right.lines, before],
+            created_at=self.values.now,
+        )
+        self.past[attempt] = (*past, Past(entry.seq, entry.outcome, entry.amount_nano))
+        self.effects.entries.append(entry)
+        _add(self.effects.used, entry.bucket_ids, entry.amount_nano)
+
     def claim(self, op: TakeClaim) -> Claimed:
         return self.values.claims[op.claim.place]
 
@@ -232,6 +260,7 @@ _DO: dict[type[Op], Callable[[_Group, Any], Result]] = {
     Mark: _Group.mark,
     Note: _Group.note,
     Expire: _Group.expire,
+    Correct: _Group.correct,
     TakeClaim: _Group.claim,
     DropClaim: _Group.drop,
 }

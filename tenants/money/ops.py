@@ -14,6 +14,9 @@ from tenants.types import BudgetRule, Period
 # Budget, kind of period, zone, subject: which bucket it is follows from the instant.
 Place = tuple[int, Period, str, str]
 
+# Unit of the line by which a correction's lines sum to its amount.
+CHARGED_BEFORE = "charged_before"
+
 
 class Admit(Struct):
     """Take a hold."""
@@ -56,6 +59,12 @@ class Expire(Struct):
     charges: Charges
 
 
+class Correct(Struct):
+    """Make what an attempt was charged in all what `entry` says, by one more entry."""
+
+    entry: EntryRow
+
+
 class TakeClaim(Struct):
     """Claim an idempotency key, or be told what stands under it."""
 
@@ -68,7 +77,7 @@ class DropClaim(Struct):
     claim: Claim
 
 
-Op = Admit | Settle | Release | Mark | Note | Expire | TakeClaim | DropClaim
+Op = Admit | Settle | Release | Mark | Note | Expire | Correct | TakeClaim | DropClaim
 
 
 def undoing(op: Op) -> Op | None:

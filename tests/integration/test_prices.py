@@ -1,0 +1,142 @@
+"""Prices of tenants, corrections of the past and feeds, over a running gateway and its ledger."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from tests.harness.books import Books, Row
+from tests.harness.config import SINCE, budget, configuration, key, model, tenant
+from tests.harness.dialects import OPENAI
+from tests.harness.gateway import GatewayProcess
+from tests.upstream.client import Upstream
+
+
+@pytest.fixture
+def books(gateway: GatewayProcess) -> Books:
+    return Books(gateway)
+
+
+TODAY = datetime.now(UTC).date().isoformat()
+CALLS = 3
+
+
+def listed(output: str) -> list[dict[str, Any]]:
+    return [model("alpha", price=("0", output))]
+
+
+def serve(gateway: GatewayProcess, upstream: Upstream, **terms: Any) -> None:
+    owner = tenant(budgets=[budget("9")], keys=[key()], **terms)
+    gateway.apply(
+        configuration(upstream.base_url, models=listed("4.00"), routes=[], tenants=[owner])
+    )
+    gateway.serve()
+
+
+def correct(gateway: GatewayProcess, upstream: Upstream, output: str, **terms: Any) -> None:
+    """Give the model another price for all the time that it had the wrong one."""
+    owner = tenant(budgets=[budget("9")], keys=[key()], **terms)
+    gateway.apply(
+        configuration(upstream.base_url, models=listed(output), routes=[], tenants=[owner])
+    )
+
+
+def asked(gateway: GatewayProcess, books: Books, times: int = CALLS) -> list[Row]:
+    for _ in range(times):
+        assert OPENAI.ask(gateway.url, "alpha").status == 200
+    return books.until_settled(times, 10)
+
+
+def recomputed(gateway: GatewayProcess, *options: str) -> str:
+    return gateway.managed(
+        "recompute", "--model", "alpha", "--from", TODAY, "--to", TODAY, *options
+    )
+
+
+def check_books(books: Books) -> None:
+    """Check that chain, buckets, log and roll-ups agree, and that lines sum to the cost."""
+    audit = books.audit()
+    assert (audit.code, audit.differences) == (0, [])
+    entries = books.rows("ledger_entry")
+    for row in entries:
+        assert sum(line["amount_nano"] for line in plain(row["lines"])) == row["amount_nano"]
+    log = books.rows("llm_gateway_requestlog")
+    for row in log:
+        assert sum(line["amount_nano"] for line in plain(row["lines"])) == row["cost_nano"]
+    total = sum(row["amount_nano"] for row in entries)
+    assert sum(row["cost_nano"] for row in log) == total
+    hours = books.rows("llm_gateway_usagehour")
+    assert sum(row["cost_nano"] for row in hours) == total
+    assert sum(row["requests"] for row in hours) == len(log)
+
+
+def plain(value: Any) -> Any:
+    return json.loads(value) if isinstance(value, str) else value
+
+
+def test_a_corrected_price_corrects_the_past_once(
+    gateway: GatewayProcess, upstream: Upstream, books: Books
+) -> None:
+    serve(gateway, upstream)
+    charged = sum(row["amount_nano"] for row in asked(gateway, books))
+    gateway.terminate()
+    correct(gateway, upstream, "1.00")
+    assert "3 of 3 attempts would be corrected" in recomputed(gateway, "--plan")
+    assert len(books.entries()) == CALLS
+    assert "3 of 3 attempts corrected: USD -" in recomputed(gateway)
+    entries = books.entries()
+    assert [row["kind"] for row in entries] == ["attempt"] * CALLS + ["correction"] * CALLS
+    assert sum(row["amount_nano"] for row in entries) * 4 == charged
+    check_books(books)
+    assert "0 of 3 attempts corrected" in recomputed(gateway)
+    assert len(books.entries()) == 2 * CALLS
+    correct(gateway, upstream, "8.00")
+    recomputed(gateway)
+    assert sum(row["amount_nano"] for row in books.entries()) == charged * 2
+    check_books(books)
+    events = [row for row in books.rows("tenants_auditevent") if row["action"] == "recomputed"]
+    assert len(events) == 2
+
+
+def test_a_corrected_price_leaves_the_terms_of_a_tenant(
+    gateway: GatewayProcess, upstream: Upstream, books: Books
+) -> None:
+    serve(gateway, upstream, margin="12.5")
+    (row,) = asked(gateway, books, 1)
+    assert [line["unit"] for line in plain(row["lines"])] == [
+        "input_token",
+        "output_token",
+        "margin",
+    ]
+    check_books(books)
+    gateway.terminate()
+    correct(gateway, upstream, "8.00", margin="12.5")
+    recomputed(gateway)
+    assert sum(one["amount_nano"] for one in books.entries()) == 2 * row["amount_nano"]
+    check_books(books)
+
+
+def test_a_tenant_is_charged_its_own_price_and_the_hold_pins_it(
+    gateway: GatewayProcess, upstream: Upstream, books: Books
+) -> None:
+    own = {"model": "alpha", "from": SINCE, "input": "0", "output": "1.00"}
+    serve(gateway, upstream, prices=[own])
+    (row,) = asked(gateway, books, 1)
+    prices = {price["id"]: price for price in books.rows("llm_gateway_price")}
+    pinned = prices[row["price_version_id"]]
+    assert (pinned["model_name"], pinned["output"]) == ("alpha", 10**9)
+    output = plain(row["usage"])["output"]
+    assert row["amount_nano"] == output * 1000
+    check_books(books)
+
+
+@pytest.mark.parametrize("database_backend", ["sqlite"], indirect=True)
+def test_recompute_beside_a_server_on_sqlite_is_refused_in_words(
+    gateway: GatewayProcess, upstream: Upstream, books: Books
+) -> None:
+    serve(gateway, upstream)
+    asked(gateway, books, 1)
+    run = gateway.manage("recompute", "--model", "alpha", "--from", TODAY, "--to", TODAY)
+    assert run.code != 0
+    assert "takes one at a time" in run.stderr
