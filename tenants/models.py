@@ -14,6 +14,7 @@ from django.core.validators import MinValueValidator, RegexValidator
 from django.db import models
 from typing_extensions import override
 
+from tenants.buckets import MOST_BUCKETS, most_at_once
 from tenants.fields import NanoUsdField
 
 NAME = RegexValidator(
@@ -284,6 +285,33 @@ class Budget(Managed, Owned):
         super().clean()
         if self.per not in {"", "end_user", "run"} and not self.per.startswith("tag."):
             raise ValidationError({"per": "Use end_user, run or tag.NAME."})
+        if self.tenant_id and (buckets := self._most_at_once()) > MOST_BUCKETS:
+            raise ValidationError(
+                f"{buckets} budgets of tenant, project and key would bind one call;"
+                f" {MOST_BUCKETS} may."
+            )
+
+    def _most_at_once(self) -> int:
+        """Return how many budgets, this one among them, a call by any key of the tenant meets."""
+        others = [one for one in Budget.objects.of(self.tenant_id) if one.pk != self.pk]
+        keys = ApiKey.objects.of(self.tenant_id).values_list("pk", "project_id")
+        # Owners without a key count too: one may be issued at any time.
+        projects = Project.objects.of(self.tenant_id).values_list("pk", flat=True)
+        callers = (*keys, *((None, project) for project in projects), (None, None))
+        return max(
+            (
+                most_at_once(one.model_filter for one in (self, *others) if one.binds(*caller))
+                for caller in callers
+                if self.binds(*caller)
+            ),
+            default=0,
+        )
+
+    def binds(self, key_id: int | None, project_id: int | None) -> bool:
+        """Say whether it binds this key, which is of this project."""
+        if self.api_key_id:
+            return self.api_key_id == key_id
+        return self.project_id in {None, project_id}
 
 
 class RateLimit(Managed, Owned):

@@ -1,6 +1,5 @@
 """Check what a section says about others: names that must exist, be unique, fit together."""
 
-from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
@@ -10,8 +9,7 @@ from llm_gateway.configuration import schema
 from llm_gateway.configuration.document import Problem, closest
 from llm_gateway.providers.addresses import AddressError
 from llm_gateway.providers.endpoint import check_reachable
-
-MOST_BUCKETS = 8  # a transaction locks them all (money.md §4.4)
+from tenants.buckets import MOST_BUCKETS, most_at_once
 
 Item = TypeVar("Item")
 
@@ -135,7 +133,7 @@ def _tenant(tenant: schema.Tenant, path: str, models: frozenset[str]) -> Iterato
         )
         of_project = projects[key.project].budgets if key.project in projects else ()
         binding = [*tenant.budgets, *of_project, *key.budgets]
-        if (buckets := _most_buckets(binding)) > MOST_BUCKETS:
+        if (buckets := most_at_once(budget.model for budget in binding)) > MOST_BUCKETS:
             yield Problem(
                 f"{at}.budgets",
                 f"{buckets} budgets of tenant, project and key bind one call; {MOST_BUCKETS} may",
@@ -159,15 +157,8 @@ def _budgets(
     for place, budget in enumerate(budgets):
         if budget.model is not None:
             yield from _unknown([budget.model], f"{path}[{place}].model", models, "model or route")
-    if (buckets := _most_buckets(budgets)) > MOST_BUCKETS:
+    if (buckets := most_at_once(budget.model for budget in budgets)) > MOST_BUCKETS:
         yield Problem(path, f"{buckets} budgets bind one call; {MOST_BUCKETS} may")
-
-
-def _most_buckets(budgets: Iterable[schema.Budget]) -> int:
-    """Return how many budgets one call can meet: those of every model, and those of its own."""
-    of_model = Counter(budget.model for budget in budgets)
-    of_every = of_model.pop(None, 0)
-    return of_every + max(of_model.values(), default=0)
 
 
 def _unique(
