@@ -4,7 +4,9 @@ from typing import Any
 
 from django.contrib import admin
 from django.db.models import Manager, OuterRef, QuerySet, Subquery
+from django.db.models.functions import Coalesce
 from django.http import HttpRequest
+from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from typing_extensions import override
@@ -18,7 +20,7 @@ from tenants.models import Budget, Tenant
 from tenants.money.models import Bucket, Entry, Hold
 
 
-def field_of(rows: Manager[Any], reference: str, field: str = "name") -> Subquery:
+def field_of(rows: Manager[Any] | QuerySet[Any], reference: str, field: str = "name") -> Subquery:
     """Return a field of a row that may be gone: a join would hide what was spent on it."""
     return Subquery(rows.filter(pk=OuterRef(reference)).values(field)[:1])
 
@@ -56,12 +58,14 @@ class BucketAdmin(LedgerAdmin):
     @override
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         budgets = Budget.all_tenants_unsafe
+        raised = budgets.filter(raise_until__gt=timezone.now())
         rows: QuerySet[Any] = (
             super()
             .get_queryset(request)
             .annotate(
                 budget_label=field_of(budgets, "budget_id"),
                 limit_nano=field_of(budgets, "budget_id", "limit_nano"),
+                raise_nano=Coalesce(field_of(raised, "budget_id", "raise_nano"), 0),
             )
         )
         return rows
@@ -74,7 +78,8 @@ class BucketAdmin(LedgerAdmin):
     def meter(self, bucket: Any) -> SafeString | str:
         if not bucket.limit_nano:
             return NOTHING
-        share = (bucket.used_nano + bucket.held_nano) / bucket.limit_nano
+        room = bucket.limit_nano + bucket.raise_nano
+        share = (bucket.used_nano + bucket.held_nano) / room
         return format_html(
             '<meter min="0" max="1" low="0.8" high="0.95" optimum="0" value="{}"></meter> {}',
             f"{min(share, 1):.3f}",
@@ -91,7 +96,8 @@ class BucketAdmin(LedgerAdmin):
 
     @column("limit")
     def limit(self, bucket: Any) -> str:
-        return money(bucket.limit_nano)
+        extra = f" + {money(bucket.raise_nano)}" if bucket.raise_nano else ""
+        return f"{money(bucket.limit_nano)}{extra}"
 
     @column("began", order="starts_at")
     def began(self, bucket: Bucket) -> str:

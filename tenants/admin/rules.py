@@ -2,17 +2,32 @@
 
 from typing import Any, ClassVar
 
-from django.contrib import admin
+from django import forms
+from django.contrib import admin, messages
 from django.forms import ModelForm
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
 from django.utils import timezone
 from unfold.contrib.filters.admin import AutocompleteSelectFilter
+from unfold.widgets import UnfoldAdminTextInputWidget
 
-from tenants.admin.base import ConsoleAdmin
+from tenants.admin.base import ConsoleAdmin, page_action
 from tenants.admin.columns import column, money
 from tenants.admin.forms import SharesField
+from tenants.fields import UsdFormField
 from tenants.models import Budget, Owned, RateLimit
+from tenants.raises import raise_budget, raise_in_force
 
 OWNERS = ("tenant", "project", "api_key")
+
+
+def limit_text(budget: Budget) -> str:
+    """Return the limit and the raise that holds now: '$10.00 + $5.00 until 2026-12-01 18:00'."""
+    raised = raise_in_force(budget, timezone.now())
+    if not raised or budget.raise_until is None:
+        return money(budget.limit_nano)
+    until = f"{budget.raise_until:%Y-%m-%d %H:%M}"
+    return f"{money(budget.limit_nano)} + {money(raised)} until {until}"
 
 
 class RuleAdmin(ConsoleAdmin):
@@ -38,6 +53,19 @@ class BudgetForm(ModelForm[Budget]):
     )
 
 
+class RaiseForm(forms.Form):
+    """How much more, and until when."""
+
+    amount = UsdFormField(
+        label="US dollars on top of the limit",
+        widget=UnfoldAdminTextInputWidget({"placeholder": "25.00", "inputmode": "decimal"}),
+        help_text="0 ends a raise that is in force.",
+    )
+    until = forms.DateTimeField(
+        label="Until (UTC)", widget=UnfoldAdminTextInputWidget({"type": "datetime-local"})
+    )
+
+
 @admin.register(Budget)
 class BudgetAdmin(RuleAdmin):
     """Rules on spend. The ledger page shows what each has used."""
@@ -52,14 +80,35 @@ class BudgetAdmin(RuleAdmin):
         ("What it counts", {"fields": ("model_filter", "per")}),
         ("Temporary raise", {"fields": ("raise_nano", "raise_until")}),
     )
+    actions_detail = ("raise_limit",)
+
+    @page_action("Raise", icon="trending_up")
+    def raise_limit(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        budget = self.get_object(request, object_id)
+        if budget is None:
+            return self.back_to_list()
+        form = RaiseForm(request.POST if request.method == "POST" else None)
+        if form.is_valid() and self._raised(request, budget, form):
+            messages.success(request, f"{budget} is raised; the next request counts with it.")
+            return self.back_to(budget)
+        context = self.page_context(request, budget, f"Raise {budget} for a while")
+        context |= {"form": form, "button": "Raise"}
+        return TemplateResponse(request, "admin/console/ask.html", context)
+
+    def _raised(self, request: HttpRequest, budget: Budget, form: RaiseForm) -> bool:
+        amount, until = form.cleaned_data["amount"], form.cleaned_data["until"]
+        try:
+            raise_budget(budget, amount, until, actor=str(request.user), now=timezone.now())
+        except ValueError as error:
+            form.add_error(None, str(error))
+            return False
+        return True
 
     @column("limit", order="limit_nano")
     def limit(self, budget: Budget) -> str:
         if budget.limit_nano is None:
             return "counts only"
-        raised = budget.raise_until is None or budget.raise_until > timezone.now()
-        extra = f" + {money(budget.raise_nano)}" if budget.raise_nano and raised else ""
-        return f"{money(budget.limit_nano)}{extra}"
+        return limit_text(budget)
 
     @column("kind", order="hard", labels={"hard": "danger", "soft": "info"})
     def kind(self, budget: Budget) -> str:
