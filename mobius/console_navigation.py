@@ -41,7 +41,14 @@ NAVIGATION = [
         _page("Buckets", "data_usage", "tenants_bucket"),
         _page("Holds", "hourglass_top", "tenants_hold"),
         _page("Entries", "menu_book", "tenants_entry"),
+        _page("Integrity", "verified", "tenants_ledgercheck"),
         _page("Invoice check", "request_quote", "llm_gateway_invoiceline"),
+    ),
+    _group(
+        "Alerts",
+        _page("Alerts", "notifications", "tenants_alert"),
+        _page("Sinks", "campaign", "tenants_alertsink"),
+        _page("Deliveries", "outgoing_mail", "tenants_alertdelivery"),
     ),
     _group(
         "Installation",

@@ -1,5 +1,13 @@
 """The console's pages for providers, models, routes, keys and traffic: a module each."""
 
-from llm_gateway.admin import api_keys, deployments, invoices, providers, requests, routes
+from llm_gateway.admin import (
+    api_keys,
+    background,
+    deployments,
+    invoices,
+    providers,
+    requests,
+    routes,
+)
 
-__all__ = ["api_keys", "deployments", "invoices", "providers", "requests", "routes"]
+__all__ = ["api_keys", "background", "deployments", "invoices", "providers", "requests", "routes"]

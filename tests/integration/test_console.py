@@ -17,9 +17,11 @@ from django.utils import timezone
 from llm_gateway import vault
 from llm_gateway.admin.statistics import RANGES, overview, percentile
 from llm_gateway.models import Model, Price, Provider, ProviderKey, RequestLog, Route, RouteTarget
+from tenants.alerts.models import AlertDelivery, AlertSink
 from tenants.keys import key_digest
 from tenants.models import ApiKey, AuditEvent, Budget, Member, Project, RateLimit, Tenant
-from tenants.money.models import Bucket, Entry, Hold
+from tenants.money.checks import LedgerCheck
+from tenants.money.models import Alert, Bucket, Entry, Hold
 from tests.upstream.client import Upstream
 
 pytestmark = pytest.mark.django_db
@@ -27,7 +29,10 @@ pytestmark = pytest.mark.django_db
 XSS = "<img src=x onerror=alert(1)>"
 SECRET = "CANARY-provider-key-0123456789abcdef"
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
-WRITTEN_BY_THE_GATEWAY = (RequestLog, AuditEvent, Bucket, Hold, Entry)
+WRITTEN_BY_THE_GATEWAY = (
+    *(RequestLog, AuditEvent, Bucket, Hold, Entry),
+    *(Alert, AlertDelivery, LedgerCheck),
+)
 
 
 @pytest.fixture
@@ -79,9 +84,10 @@ def everything(tenant: Tenant, provider: Provider) -> None:
     Price.objects.create(model=model, valid_from="2025-01-01", input=10**9, tiers=tiers)
     route = Route.objects.create(name="smart", when={"tags": {"team": XSS}})
     RouteTarget.objects.create(route=route, model="gpt")
-    Bucket.all_tenants_unsafe.create(
+    bucket = Bucket.all_tenants_unsafe.create(
         tenant=tenant, budget_id=budget.pk, period_key="day", starts_at=NOW, used_nano=10**8
     )
+    alerted(bucket)
     attempts = [{"provider": XSS, "model": "gpt", "status": 529, "duration_ms": 12.5}]
     log(
         tenant=tenant,
@@ -98,6 +104,39 @@ def everything(tenant: Tenant, provider: Provider) -> None:
         },
     )
     AuditEvent.objects.create(actor=XSS, action="updated", changes={"name": [XSS, "plain"]})
+
+
+def alerted(bucket: Bucket) -> None:
+    """Make an alert that could not be told, and a check that found it."""
+    alert = Alert.objects.create(bucket=bucket, threshold_ppm=800_000, created_at=NOW)
+    sink = AlertSink.objects.create(name="pager", kind="webhook", address="https://hooks.test")
+    sink.put_secret(SECRET)
+    data: dict[str, Any] = {
+        "tenant": "acme",
+        "budget": XSS,
+        "scope": "tenant",
+        "owner": XSS,
+        "subject": XSS,
+    }
+    data |= {"period": "day", "starts_at": XSS, "ends_at": None, "threshold": 0.8}
+    AlertDelivery.objects.create(
+        alert=alert,
+        sink=sink,
+        message={"id": "1", "type": XSS, "data": data | {"used": XSS, "limit": XSS}},
+        created_at=NOW,
+        next_at=NOW,
+        error=XSS,
+    )
+    LedgerCheck.objects.create(
+        at=NOW,
+        ok=False,
+        entries=1,
+        holds=0,
+        differences=[{"what": XSS, "budget": XSS}],
+        difference_count=1,
+        days=[{"day": "2026-11-20", "log_nano": 1, "settled_nano": 2, "later_nano": 3}],
+        took_s=0.1,
+    )
 
 
 def addresses() -> list[str]:
@@ -132,6 +171,7 @@ def test_every_model_but_the_plumbing_has_its_page() -> None:
         *("Provider", "ProviderKey", "Model", "Price", "Route", "GatewaySettings", "RequestLog"),
         *("Tenant", "Project", "Member", "ApiKey", "Budget", "RateLimit", "AuditEvent"),
         *("Bucket", "Hold", "Entry", "User", "Group"),
+        *("Alert", "AlertSink", "AlertDelivery", "LedgerCheck"),
     }
 
 
