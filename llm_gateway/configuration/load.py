@@ -13,7 +13,7 @@ import yaml
 from typing_extensions import override
 
 from llm_gateway.configuration import schema
-from llm_gateway.configuration.document import ConfigurationError, Problem, read
+from llm_gateway.configuration.document import ConfigurationError, Problem, Shape, read
 
 _LARGEST_FILE = 16 * 1024 * 1024
 
@@ -53,10 +53,15 @@ for _tag, _pattern, _first in (
 
 def load(path: Path) -> schema.File:
     """Return the file's content. Raises ConfigurationError."""
+    return load_as(schema.File, path)
+
+
+def load_as(shape: type[Shape], path: Path) -> Shape:
+    """Return the content of a file of another shape. Raises ConfigurationError."""
     try:
         if path.stat().st_size > _LARGEST_FILE:
             raise _error(f"{path} is too large")
-        return parse(path.read_text("utf-8"))
+        return _parse(shape, path.read_text("utf-8"))
     except OSError as error:
         raise _error(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
@@ -65,6 +70,10 @@ def load(path: Path) -> schema.File:
 
 def parse(text: str) -> schema.File:
     """Return the configuration that a text holds. Raises ConfigurationError."""
+    return _parse(schema.File, text)
+
+
+def _parse(shape: type[Shape], text: str) -> Shape:
     try:
         data = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
     except yaml.MarkedYAMLError as error:
@@ -74,7 +83,7 @@ def parse(text: str) -> schema.File:
         raise _error(f"this is not YAML: {str(error).splitlines()[0]}") from None
     if data is None:
         raise _error("the file is empty")
-    return read(schema.File, data)
+    return read(shape, data)
 
 
 def secret(text: str, folder: Path, environment: Mapping[str, str] = os.environ) -> str:

@@ -140,3 +140,34 @@ def test_recompute_beside_a_server_on_sqlite_is_refused_in_words(
     run = gateway.manage("recompute", "--model", "alpha", "--from", TODAY, "--to", TODAY)
     assert run.code != 0
     assert "takes one at a time" in run.stderr
+
+
+def test_what_has_no_price_is_listed_until_it_has_one_and_the_past_is_corrected(
+    gateway: GatewayProcess, upstream: Upstream, books: Books
+) -> None:
+    wanted = configuration(
+        upstream.base_url,
+        models=[model("alpha", price=None, prices=[])],
+        routes=[],
+        tenants=[tenant(keys=[key()])],
+    )
+    gateway.apply(wanted)
+    gateway.serve()
+    (row,) = asked(gateway, books, 1)
+    assert (row["amount_nano"], bool(row["unpriced"])) == (0, True)
+    listed = gateway.managed("prices", "--unpriced")
+    assert "alpha at openai: has no price; 1 attempts without one" in listed
+    gateway.terminate()
+    feed = gateway.home / "feed.yaml"
+    feed.write_text(
+        'source: a list\nprices: [{model: alpha, from: 2020-01-01, input: "1.00", output: "4"}]\n'
+    )
+    plan = gateway.managed("prices", "--feed", str(feed), "--plan")
+    assert "alpha at openai from 2020-01-01: input none -> 1.00 (a list)" in plan
+    assert "1 prices differ; nothing was changed." in plan
+    assert "1 prices added." in gateway.managed("prices", "--feed", str(feed), "--apply")
+    assert "0 prices differ" in gateway.managed("prices", "--feed", str(feed))
+    recomputed(gateway)
+    assert sum(one["amount_nano"] for one in books.entries()) > 0
+    check_books(books)
+    assert "0 models have no price" in gateway.managed("prices", "--unpriced")
