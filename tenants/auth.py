@@ -169,6 +169,8 @@ def caller_of(key: ApiKey) -> Caller:
         rates=tuple(_rates(key)),
         log_payloads=cast("Payloads", tenant.log_payloads),
         time_zone=tenant.time_zone,
+        run_steps=tenant.runs.get("max_steps"),
+        run_seconds=tenant.runs.get("max_seconds"),
         expires_at=key.expires_at.timestamp() if key.expires_at else None,
     )
 

@@ -102,7 +102,8 @@ class Caller(Struct, frozen=True, kw_only=True):
     time_zone: str = "UTC"
     expires_at: float | None = None  # Unix seconds
     max_output_tokens: int = 8192  # sent upstream under a hard budget when the caller set none
-    max_seconds: float | None = None
+    run_steps: int | None = None  # of one agent run, and seconds since its first step
+    run_seconds: int | None = None
 
     @property
     def zone(self) -> ZoneInfo:

@@ -1,4 +1,4 @@
-"""Stop and resume a tenant, an API key or a model: in force in every process within two seconds.
+"""Stop and resume a tenant, key, model or agent run: in force everywhere within two seconds.
 
 A stop is a change of configuration like any other, so everyone who polls that hears of it.
 """
@@ -12,6 +12,9 @@ from django.utils import timezone
 from llm_gateway.models import Model
 from tenants import audit
 from tenants.models import ApiKey, Tenant
+from tenants.money.stopped import switch_run
+
+RUN = "run"
 
 
 class NoSuchError(Exception):
@@ -21,8 +24,11 @@ class NoSuchError(Exception):
 def switch(kind: str, name: str, *, on: bool, actor: str) -> int:
     """Stop what is named, or let it go on; return how many rows that changed.
 
-    A key is named TENANT/KEY, a model by its public name: all its deployments. Raises NoSuchError.
+    A key is named TENANT/KEY, a run TENANT/RUN, a model by its public name: all its deployments.
+    Raises NoSuchError.
     """
+    if kind == RUN:
+        return _switch_run(name, on=on, actor=actor)
     rows, values = _KINDS[kind](name, on)
     with transaction.atomic():
         found = list(rows.select_for_update(of=("self",)))
@@ -37,6 +43,17 @@ def switch(kind: str, name: str, *, on: bool, actor: str) -> int:
             action = "resumed" if on else "stopped"
             audit.record(actor, action, row, before, audit.fields_of(row))
     return len(changed)
+
+
+def _switch_run(name: str, *, on: bool, actor: str) -> int:
+    tenant, _, run = name.partition("/")
+    owner = Tenant.objects.filter(name=tenant).first()
+    if owner is None or not run:
+        raise NoSuchError(f"There is no tenant {tenant}.")
+    with transaction.atomic():
+        row = switch_run(owner, run, on=on, now=timezone.now())
+        audit.record(actor, "resumed" if on else "stopped", row)
+    return 1
 
 
 def _is_on(row: models.Model, values: Mapping[str, Any]) -> bool:
@@ -64,4 +81,4 @@ _KINDS: Mapping[str, Callable[[str, bool], tuple[models.QuerySet[Any], Mapping[s
     "key": _key,
     "model": _model,
 }
-KINDS = tuple(_KINDS)
+KINDS = (*_KINDS, RUN)

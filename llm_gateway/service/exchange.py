@@ -35,6 +35,7 @@ from llm_gateway.service.once import once
 from llm_gateway.service.planning import asking_for, view_for
 from llm_gateway.service.rates import rate_error
 from llm_gateway.service.record import call_record
+from llm_gateway.service.runs import take_step
 from llm_gateway.service.runtime import Runtime
 from llm_gateway.service.stops import stops
 from llm_gateway.types import Call, Target
@@ -64,6 +65,7 @@ class Exchange:
         self._once = once(runtime, inbound)
         self._recorded = False
         self._stopped: GatewayError | None = None
+        self._run_until = math.inf
         self._current: Attempt | None = None
         self._opening: asyncio.Task[Any] | None = None  # where an attempt is being opened
 
@@ -83,6 +85,8 @@ class Exchange:
                     self.steps.append("the answer to the same Idempotency-Key")
                     return repeated
             await self._take_rates(call)
+            if self.inbound.controls.run is not None:
+                self._run_until = await take_step(self.runtime, self.inbound)
             attempt = await self._first_answer(call)
             if not call.stream:
                 self._keep(attempt)
@@ -359,7 +363,8 @@ class Exchange:
     def _deadline(self, target: Target) -> float:
         total = target.deployment.provider.timeouts.total
         asked = self.inbound.controls.timeout_s
-        return self.inbound.started + (total if asked is None else min(total, asked))
+        limit = self.inbound.started + (total if asked is None else min(total, asked))
+        return min(limit, self._run_until)
 
     def _situation(
         self, failures: list[GatewayError], left: list[Target], target: Target, repeats: int

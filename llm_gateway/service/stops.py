@@ -1,4 +1,4 @@
-"""End what runs on behalf of a tenant, a key or a model that was stopped (security.md §4).
+"""End what runs on behalf of a tenant, key, model or agent run that was stopped (security.md §4).
 
 Each process looks when configuration changed, as it polls that anyway: one query for all requests
 that run, none in between. What is ended was begun, so it is settled like what a caller left.
@@ -12,9 +12,15 @@ from typing import TYPE_CHECKING
 
 from django.db import Error
 
-from llm_gateway.errors import GatewayError, InvalidApiKeyError, ModelNotFoundError
+from llm_gateway.errors import (
+    GatewayError,
+    InvalidApiKeyError,
+    ModelNotFoundError,
+    PermissionDeniedError,
+)
 from llm_gateway.service.runtime import Runtime
 from tenants.auth import in_force
+from tenants.money.stopped import stopped_runs
 
 if TYPE_CHECKING:
     from llm_gateway.service.exchange import Exchange
@@ -60,8 +66,10 @@ class Stops:
         callers = [exchange.inbound.caller for exchange in running]
         key_ids = {caller.key_id for caller in callers if caller.key_id is not None}
         tenant_ids = {caller.tenant_id for caller in callers}
+        named = {(e.inbound.caller.tenant_id, e.inbound.controls.run or "") for e in running}
         try:
             keys, tenants = await self._runtime.reader.read(lambda: in_force(key_ids, tenant_ids))
+            stopped = await self._runtime.reader.read(lambda: stopped_runs(named))
         except Error:
             log.warning("Whether a key was stopped cannot be looked up: asked again at once")
             return False
@@ -72,6 +80,8 @@ class Stops:
                 error = InvalidApiKeyError(f"The tenant {caller.tenant} was stopped.")
             elif caller.key_id is not None and caller.key_id not in keys:
                 error = InvalidApiKeyError("The API key was stopped.")
+            elif (caller.tenant_id, exchange.inbound.controls.run) in stopped:
+                error = PermissionDeniedError("The run was stopped.")
             elif exchange.serving not in {None, *enabled}:
                 error = ModelNotFoundError("The model was stopped.", param="model")
             if error is not None:

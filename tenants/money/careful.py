@@ -22,6 +22,7 @@ from tenants.money.ops import (
     Release,
     Settle,
     TakeClaim,
+    TakeStep,
     bound_places,
 )
 from tenants.money.places import Places
@@ -89,6 +90,12 @@ def _decide_and_write(
         claims=store.claim(
             [op.claim for op in ops if isinstance(op, TakeClaim)], chained.writer_id
         ),
+        steps={
+            step.request_id: store.step(step)
+            for step in sorted(
+                (op.step for op in ops if isinstance(op, TakeStep)), key=lambda each: each.place
+            )
+        },
     )
     results, effects = decide(values, ops)
     entries, head = link(chained.key, chained.writer_id, head, effects.entries)

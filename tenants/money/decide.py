@@ -28,14 +28,16 @@ from tenants.money.ops import (
     Release,
     Settle,
     TakeClaim,
+    TakeStep,
     bound_places,
     expired_settlement,
     place,
 )
 from tenants.money.rows import EntryRow, HoldRow, entry_row, hold_row
+from tenants.money.runs import RunState
 from tenants.money.types import Bound, Hold, HoldRequest, Refusal, Settled, Settlement
 
-Result = Hold | Refusal | Settled | Claimed | None
+Result = Hold | Refusal | Settled | Claimed | RunState | None
 Attempt = tuple[UUID, int]
 
 # Outcomes that were a guess: real usage that comes later corrects them.
@@ -51,6 +53,7 @@ class Values(Struct, frozen=True, kw_only=True):
     holds: dict[UUID, HoldRow]
     past: dict[Attempt, tuple[Past, ...]]
     claims: dict[ClaimKey, Claimed] = {}
+    steps: dict[UUID, RunState] = {}
 
 
 class Effects(Struct, kw_only=True):
@@ -172,6 +175,9 @@ class _Group:
     def claim(self, op: TakeClaim) -> Claimed:
         return self.values.claims[op.claim.place]
 
+    def step(self, op: TakeStep) -> RunState:
+        return self.values.steps[op.step.request_id]
+
     def drop(self, op: DropClaim) -> None:
         self.effects.dropped.append(op.claim)
 
@@ -263,4 +269,5 @@ _DO: dict[type[Op], Callable[[_Group, Any], Result]] = {
     Correct: _Group.correct,
     TakeClaim: _Group.claim,
     DropClaim: _Group.drop,
+    TakeStep: _Group.step,
 }

@@ -22,9 +22,11 @@ from tenants.money.ops import (
     Release,
     Settle,
     TakeClaim,
+    TakeStep,
     undoing,
 )
 from tenants.money.rows import EntryRow
+from tenants.money.runs import RunState, Step
 from tenants.money.spool import Spool
 from tenants.money.store import Store
 from tenants.money.types import (
@@ -132,6 +134,13 @@ class Ledger:
         self._check_accepting()
         found: Claimed = await self._answer(self._submit(TakeClaim(claim)), ADMIT_S)
         return found
+
+    async def step(self, step: Step) -> RunState:
+        """Count a step of an agent run. Raises what `admit` raises."""
+        self.start()
+        self._check_accepting()
+        state: RunState = await self._answer(self._submit(TakeStep(step)), ADMIT_S)
+        return state
 
     async def drop_claim(self, claim: Claim) -> None:
         """Let the next request under the key run anew, unless an answer is kept there.

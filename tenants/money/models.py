@@ -180,6 +180,24 @@ class Idempotency(LedgerRow):
         return f"{self.api_key_id} {self.key}"
 
 
+class Run(LedgerRow):
+    """An agent run: how many requests named it since the first, and whether it was stopped."""
+
+    name = models.CharField(max_length=128)
+    steps = models.BigIntegerField(default=0)
+    started_at = models.DateTimeField()
+    stopped_at = models.DateTimeField(null=True)
+
+    class Meta(LedgerRow.Meta):
+        abstract = False
+        db_table = "ledger_run"
+        constraints = [models.UniqueConstraint(fields=("tenant", "name"), name="ledger_run_name")]
+
+    @override
+    def __str__(self) -> str:
+        return self.name
+
+
 class Writer(models.Model):
     """A process that writes the ledger: its lease, and the head of its chain."""
 

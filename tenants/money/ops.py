@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from tenants.money.claims import Claim, Kept
 from tenants.money.rows import EntryRow, HoldRow
+from tenants.money.runs import Step
 from tenants.money.types import Charges, Hold, HoldRequest, Settlement
 from tenants.types import BudgetRule, Period
 
@@ -77,7 +78,13 @@ class DropClaim(Struct):
     claim: Claim
 
 
-Op = Admit | Settle | Release | Mark | Note | Expire | Correct | TakeClaim | DropClaim
+class TakeStep(Struct):
+    """Count a step of an agent run, or be told why there is none left."""
+
+    step: Step
+
+
+Op = Admit | Settle | Release | Mark | Note | Expire | Correct | TakeClaim | DropClaim | TakeStep
 
 
 def undoing(op: Op) -> Op | None:

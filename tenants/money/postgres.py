@@ -19,6 +19,7 @@ from tenants.money.claims import Claim, Claimed, ClaimKey
 from tenants.money.decide import Attempt, Effects
 from tenants.money.ops import BucketState, Past
 from tenants.money.rows import HoldRow
+from tenants.money.runs import RunState, Step
 from tenants.money.store import (
     BucketKey,
     LostError,
@@ -59,6 +60,13 @@ _CLAIMED: LiteralString = (
     "SELECT request_id, fingerprint, state, status, headers, body FROM ledger_idempotency"
     " WHERE api_key_id = %s AND key = %s"
 )
+
+
+_STEP: LiteralString = """INSERT INTO ledger_run AS r (tenant_id, name, steps, started_at)
+ VALUES (%s, %s, 1, ledger_now()) ON CONFLICT (tenant_id, name) DO UPDATE SET steps = r.steps + 1
+ WHERE r.stopped_at IS NULL AND r.steps < coalesce(%s, r.steps + 1)
+  AND r.started_at > ledger_now() - make_interval(secs => coalesce(%s, 1000000000))
+ RETURNING id"""
 
 
 class PostgresStore(Store):
@@ -219,6 +227,17 @@ class PostgresStore(Store):
             headers = tuple((name, value) for name, value in row.headers)
             found[claim.place] = Claimed(**row._replace(headers=headers)._asdict())
         return found
+
+    @override
+    def step(self, step: Step) -> RunState:
+        taken = self._run(_STEP, (*step.place, step.max_steps, step.max_seconds))
+        row = self._one(
+            "SELECT steps, extract(epoch FROM ledger_now() - started_at)::float8 AS age_s,"
+            " stopped_at IS NOT NULL AS stopped FROM ledger_run"
+            " WHERE tenant_id = %s AND name = %s",
+            step.place,
+        )
+        return RunState(taken=bool(taken), **row._asdict())
 
     @override
     def apply(

@@ -18,6 +18,7 @@ from tenants.money.claims import Claim, Claimed, ClaimKey
 from tenants.money.decide import Attempt, Effects
 from tenants.money.ops import BucketState, Past
 from tenants.money.rows import EntryRow, HoldRow
+from tenants.money.runs import RunState, Step
 from tenants.money.store import (
     BucketKey,
     LostError,
@@ -52,6 +53,13 @@ _CLAIM = """INSERT INTO ledger_idempotency (tenant_id, api_key_id, key, fingerpr
   state = 'running', writer_id = excluded.writer_id, request_id = excluded.request_id, status = 0,
   headers = '[]', body = NULL, expires_at = excluded.expires_at
  WHERE ledger_idempotency.expires_at <= :now"""
+
+
+_STEP = """INSERT INTO ledger_run (tenant_id, name, steps, started_at)
+ VALUES (:tenant_id, :run, 1, :now) ON CONFLICT (tenant_id, name) DO UPDATE SET steps = steps + 1
+ WHERE stopped_at IS NULL AND steps < coalesce(:max_steps, steps + 1)
+  AND started_at > coalesce(:since, '')
+ RETURNING id"""
 
 
 class SqliteStore(Store):
@@ -213,6 +221,30 @@ class SqliteStore(Store):
             )
             found[claim.place] = _claimed(rows[0])
         return found
+
+    @override
+    def step(self, step: Step) -> RunState:
+        now = self._clock()
+        seconds = step.max_seconds
+        values = {
+            "tenant_id": step.tenant_id,
+            "run": step.run,
+            "max_steps": step.max_steps,
+            "since": None if seconds is None else _text(now - timedelta(seconds=seconds)),
+            "now": _text(now),
+        }
+        taken = self._run(_STEP, values)
+        (row,) = self._run(
+            "SELECT steps, started_at, stopped_at FROM ledger_run WHERE tenant_id = ? AND name = ?",
+            step.place,
+        )
+        started = _instant(row.started_at) or now
+        return RunState(
+            taken=bool(taken),
+            steps=row.steps,
+            age_s=(now - started).total_seconds(),
+            stopped=row.stopped_at is not None,
+        )
 
     @override
     def apply(

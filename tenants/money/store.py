@@ -15,6 +15,7 @@ from tenants.money.claims import Claim, Claimed, ClaimKey
 from tenants.money.decide import Attempt, Effects
 from tenants.money.ops import BucketState, Past
 from tenants.money.rows import HoldRow
+from tenants.money.runs import RunState, Step
 
 # [bucket id, used, held, limit with its raise or None]
 State = tuple[int, int, int, int | None]
@@ -68,6 +69,9 @@ class Store(Protocol):
 
     def claim(self, claims: Sequence[Claim], writer_id: int) -> dict[ClaimKey, Claimed]:
         """Claim each key that nobody has; return what stands under each, locked."""
+
+    def step(self, step: Step) -> RunState:
+        """Count a step if the run has one left; return how the run stands."""
 
     def apply(
         self, effects: Effects, entries: Sequence[Linked], writer_id: int, head: Head

@@ -17,7 +17,7 @@ import structlog
 from msgspec import Struct
 
 from tenants.money.decide import Result
-from tenants.money.ops import Admit, Op, Settle, TakeClaim, undoing
+from tenants.money.ops import Admit, Op, Settle, TakeClaim, TakeStep, undoing
 from tenants.money.session import BEAT_S, SWEEP_S, Session, jittered
 from tenants.money.spool import Spool
 from tenants.money.store import LostError, Store, StoreError
@@ -34,7 +34,7 @@ _FIRST_DELAY_S, _LONGEST_DELAY_S = 0.1, 2.0
 _AWAY = "the ledger cannot be written"
 
 # What begins something, and is not begun for a caller who has gone; all else ends something.
-ASKING = (Admit, TakeClaim)
+ASKING = (Admit, TakeClaim, TakeStep)
 
 
 class Pending(Struct, eq=False):

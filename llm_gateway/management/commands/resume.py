@@ -10,7 +10,7 @@ from llm_gateway.configuration.switches import KINDS, NoSuchError, switch
 
 
 class Command(BaseCommand):
-    help = "Resume a tenant, an API key (TENANT/KEY) or a model: within two seconds, everywhere."
+    help = "Resume a tenant, a key, a model or a run (TENANT/NAME): within two seconds."
 
     @override
     def add_arguments(self, parser: ArgumentParser) -> None:
