@@ -25,6 +25,7 @@ from tenants.money.ops import (
     TakeStep,
     undoing,
 )
+from tenants.money.patience import Patience
 from tenants.money.rows import EntryRow
 from tenants.money.runs import RunState, Step
 from tenants.money.spool import Spool
@@ -65,6 +66,11 @@ class Ledger:
         self._lock = lock
         self._spool = spool
         self._started = False
+        self._patience = {
+            seconds: Patience(seconds, done=_answered, give_up=self._give_up)
+            for seconds in (ADMIT_S, SETTLE_S)
+        }
+        self._stalled = Patience(_CUT_S, done=_answered, give_up=self._cut_if_stalled)
 
     def start(self) -> None:
         """Start the writer. Raises LedgerInUseError where another process has the ledger."""
@@ -178,26 +184,23 @@ class Ledger:
         future = pending.future
         assert future is not None  # noqa: S101 - made with one
         loop = future.get_loop()
-        timers = [loop.call_later(seconds, self._give_up, pending)]
+        self._patience[seconds].watch(pending, loop)
         if seconds > _CUT_S:
             # Reconnecting leaves time for the spool before the caller has to be told.
-            timers.append(loop.call_later(_CUT_S, self._cut_if_stalled))
+            self._stalled.watch(pending, loop)
         try:
             return await future
         except asyncio.CancelledError:
             # A settle is done all the same; an admission nobody waits for is not started.
             pending.abandoned = isinstance(pending.op, ASKING)
             raise
-        finally:
-            for timer in timers:
-                timer.cancel()
 
     def _give_up(self, pending: Pending) -> None:
         pending.abandoned = isinstance(pending.op, ASKING)
         if pending.future is not None and not pending.future.done():
             pending.future.set_exception(LedgerUnavailableError("the ledger does not answer"))
 
-    def _cut_if_stalled(self) -> None:
+    def _cut_if_stalled(self, _pending: Pending) -> None:
         if self._writer.stalled_s() > _STALLED_S:
             self._writer.cut()
 
@@ -212,6 +215,10 @@ class Ledger:
                 future.set_exception(answer)
             else:
                 future.set_result(answer)
+
+
+def _answered(pending: Pending) -> bool:
+    return pending.future is None or pending.future.done()
 
 
 def _storable(request: HoldRequest) -> HoldRequest:
