@@ -25,6 +25,7 @@ NAVIGATION = [
         _page("Provider keys", "vpn_key", "llm_gateway_providerkey"),
         _page("Models", "neurology", "llm_gateway_model"),
         _page("Prices", "sell", "llm_gateway_price"),
+        _page("Margins", "percent", "llm_gateway_tenantmargin"),
         _page("Routes", "alt_route", "llm_gateway_route"),
     ),
     _group(

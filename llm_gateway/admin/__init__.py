@@ -5,9 +5,19 @@ from llm_gateway.admin import (
     background,
     deployments,
     invoices,
+    prices,
     providers,
     requests,
     routes,
 )
 
-__all__ = ["api_keys", "background", "deployments", "invoices", "providers", "requests", "routes"]
+__all__ = [
+    "api_keys",
+    "background",
+    "deployments",
+    "invoices",
+    "prices",
+    "providers",
+    "requests",
+    "routes",
+]

@@ -16,17 +16,22 @@ from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from unfold.widgets import UnfoldAdminTextareaWidget
 
 from llm_gateway.admin.catalogued import add_catalogue_prices
+from llm_gateway.admin.prices import PricePages
 from llm_gateway.configuration.schema import RateLimits
 from llm_gateway.models import Model, Price
 from llm_gateway.providers.catalog import CAPABILITIES
 from llm_gateway.providers.known_models import model_facts
-from tenants.admin.base import ConsoleAdmin, Inline, Switchable
+from tenants.admin.base import Inline, Switchable
 from tenants.admin.columns import NOTHING, column, money
 from tenants.admin.forms import ChoicesField, RecordField, whole
 from tenants.types import parse_usd, short_usd
 
 ON = {"on": "success", "off": "danger"}
 LINES = ("input", "output", "cache_read", "cache_write", "cache_write_1h", "reasoning")
+MORE_LINES = (
+    *("audio_input", "audio_output", "image_input", "image_output"),
+    *("request", "audio_second", "tool_call"),
+)
 _TIER = re.compile(r"above\s+(\d+)\s*:\s*(.+)")
 
 
@@ -136,7 +141,7 @@ class NewPriceInline(Inline):
 
     model = Price
     form = PriceForm
-    fields = ("valid_from", *LINES, "request", "tiers")
+    fields = ("valid_from", *LINES, *MORE_LINES, "tiers")
     verbose_name = verbose_name_plural = "new price"
     tab = False
     show_change_link = False
@@ -229,25 +234,33 @@ def current_price(prices: Iterable[Price]) -> Price | None:
 
 def _line(price: Price | None, name: str) -> str:
     # A version without lines is how prices are taken away.
-    if price is None or not any(getattr(price, line) is not None for line in (*LINES, "request")):
+    if price is None or not any(getattr(price, line) is not None for line in (*LINES, *MORE_LINES)):
         return "unpriced"
     return money(getattr(price, name))
 
 
 @admin.register(Price)
-class PriceAdmin(PriceColumns, ConsoleAdmin):
+class PriceAdmin(PriceColumns, PricePages):
     """Every version of every price; a correction is a new version."""
 
     form = PriceForm
-    list_display = ("model", *SHOWN)
-    list_filter = (("model", AutocompleteSelectFilter),)
-    list_select_related = ("model", "model__provider", "model__provider__tenant")
+    list_display = ("__str__", "tenant", *SHOWN)
+    list_filter = (("model", AutocompleteSelectFilter), ("tenant", AutocompleteSelectFilter))
+    list_select_related = ("model", "model__provider", "model__provider__tenant", "tenant")
     search_fields = ("model__name", "model__provider__name", "source")
-    autocomplete_fields = ("model",)
-    fields = ("model", *SHOWN)
+    autocomplete_fields = ("model", "tenant")
+    fields = ("model", "tenant", "model_name", *SHOWN)
     readonly_fields = SHOWN
     add_fieldsets: ClassVar[tuple[Any, ...]] = (
-        (None, {"fields": ("model", "valid_from", *LINES, "request", "tiers")}),
+        (
+            None,
+            {
+                "fields": ("model", "valid_from"),
+                "description": "A model has a list price. For a tenant's own price leave it empty.",
+            },
+        ),
+        ("A tenant's own price", {"fields": ("tenant", "model_name")}),
+        ("Lines", {"fields": (*LINES, *MORE_LINES, "tiers")}),
     )
 
     @override

@@ -86,7 +86,7 @@ def _read_money(value: object) -> int:
     return parse_usd(value)
 
 
-def _read_margin(value: object) -> int:
+def parse_percent(value: object) -> int:
     """Read a percentage as millionths: "12.5" is 125000."""
     if isinstance(value, float) or not _PERCENT.fullmatch(str(value)):
         raise ValueError('write percent as a quoted number, such as "12.5"')
@@ -137,7 +137,7 @@ def _iso(value: date) -> str:
 
 Flag = Annotated[bool, Scalar(_read_flag)]
 Money = Annotated[int, Scalar(_read_money, short_usd)]
-Margin = Annotated[int, Scalar(_read_margin, percent)]
+Margin = Annotated[int, Scalar(parse_percent, percent)]
 Day = Annotated[date, Scalar(_read_day, _iso)]
 Moment = Annotated[datetime, Scalar(_read_moment, _write_moment)]
 Name = Annotated[

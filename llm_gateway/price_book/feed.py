@@ -59,7 +59,7 @@ class Proposal(Struct, frozen=True):
 
 def from_catalogue(today: date) -> list[Proposal]:
     """Compare with the installed genai-prices: what it says of today and later."""
-    proposals = []
+    proposals: list[Proposal] = []
     for model in _models():
         known = catalogue_prices(model)
         begun = [price for price in known if price.valid_from <= today]
@@ -72,7 +72,7 @@ def from_catalogue(today: date) -> list[Proposal]:
 def from_file(path: Path) -> list[Proposal]:
     """Compare with a file. Raises ConfigurationError that names what is wrong with it."""
     feed = load_as(Feed, path)
-    proposals = []
+    proposals: list[Proposal] = []
     for model in _models():
         said = [
             price
