@@ -9,6 +9,7 @@ from typing_extensions import override
 from llm_gateway import vault
 from llm_gateway.models import ProviderKey
 from tenants import audit
+from tenants.alerts.models import AlertSink
 from tenants.install import rewrap_install_secrets
 from tenants.secrets import SecretError
 
@@ -20,12 +21,14 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         with transaction.atomic():
             wrapped = self._rewrap_provider_keys()
+            sinks = self._rewrap_sinks()
             try:
                 installed = rewrap_install_secrets()
             except SecretError as error:
                 raise CommandError(f"An install secret: {error}; nothing was changed.") from None
         self.stdout.write(
-            f"{wrapped} provider keys and {installed} install secrets are under the first key now."
+            f"{wrapped} provider keys, {sinks} alert sinks and {installed} install secrets are"
+            " under the first key now."
         )
 
     def _rewrap_provider_keys(self) -> int:
@@ -36,5 +39,15 @@ class Command(BaseCommand):
                 vault.rewrap(row)
             except SecretError as error:
                 raise CommandError(f"Provider key {row}: {error}; nothing was changed.") from None
+            audit.record("rotate_master_key", "rewrapped", row)
+        return len(rows)
+
+    def _rewrap_sinks(self) -> int:
+        rows = list(AlertSink.objects.exclude(sealed=None).select_for_update())
+        for row in rows:
+            try:
+                row.rewrap()
+            except SecretError as error:
+                raise CommandError(f"Alert sink {row}: {error}; nothing was changed.") from None
             audit.record("rotate_master_key", "rewrapped", row)
         return len(rows)

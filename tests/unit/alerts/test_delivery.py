@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from django.core import mail
+from django.core.management import call_command
 
 from tenants.alerts.delivery import CLAIM, PAUSES, deliver, spread, try_sink
 from tenants.alerts.models import AlertDelivery, AlertSink
@@ -217,6 +218,15 @@ def test_ciphertext_copied_to_another_sink_does_not_open(tenant: Tenant, clock: 
     AlertSink.objects.filter(pk=second.pk).update(sealed=first.sealed)
     second.refresh_from_db()
     assert "does not open" in try_sink(second, Door(), clock).error
+
+
+def test_rotating_the_master_key_wraps_sinks_too(tenant: Tenant) -> None:
+    made = sink(tenant)
+    before = bytes(made.sealed or b"")
+    call_command("rotate_master_key")
+    made.refresh_from_db()
+    assert bytes(made.sealed or b"") != before
+    assert made.secret() == SECRET
 
 
 @pytest.fixture
