@@ -27,8 +27,8 @@ class Command(BaseCommand):
             except SecretError as error:
                 raise CommandError(f"An install secret: {error}; nothing was changed.") from None
         self.stdout.write(
-            f"{wrapped} provider keys, {sinks} alert sinks and {installed} install secrets are"
-            " under the first key now."
+            f"{wrapped} provider keys and {sinks + installed} secrets of alert sinks and of the"
+            " installation are under the first key now."
         )
 
     def _rewrap_provider_keys(self) -> int:
