@@ -23,6 +23,9 @@ NATIVE = "/api/v1/llm/"
 
 pytestmark = pytest.mark.promise("M7")
 
+# What is replayed does not depend on the database.
+SQLITE = pytest.mark.parametrize("database_backend", ["sqlite"], indirect=True)
+
 
 def serve(gateway: GatewayProcess, upstream: Upstream) -> Books:
     wanted = configuration(
@@ -102,13 +105,12 @@ def test_fifty_at_once_are_one_call_one_entry_and_one_answer(
     assert all(b"only once" not in bytes(r["body"]) for r in books.rows("ledger_idempotency"))
 
 
+@SQLITE
 @pytest.mark.parametrize("dialect", [OPENAI, ANTHROPIC], ids=lambda each: each.name)
 @pytest.mark.parametrize("model", ["alpha", "claude"])
 def test_a_stream_is_replayed_as_its_events(
     gateway: GatewayProcess, upstream: Upstream, dialect: Dialect, model: str
 ) -> None:
-    if gateway.environment["REDIS_URL"]:
-        pytest.skip("what is replayed does not depend on the database")
     books = serve(gateway, upstream)
     first = ask(gateway, "stream", model, dialect, stream=True)
     again = ask(gateway, "stream", model, dialect, stream=True)
@@ -162,9 +164,8 @@ def test_an_answer_too_large_to_keep_is_not_asked_for_again(
     assert len(upstream.calls) == 1
 
 
+@SQLITE
 def test_the_native_doors_replay_too(gateway: GatewayProcess, upstream: Upstream) -> None:
-    if gateway.environment["REDIS_URL"]:
-        pytest.skip("what is replayed does not depend on the database")
     books = serve(gateway, upstream)
     body = {"prompt": "hi", "model": "alpha", "max_tokens": 8}
     for path, said in (
