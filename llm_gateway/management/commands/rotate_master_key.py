@@ -43,7 +43,7 @@ class Command(BaseCommand):
         return len(rows)
 
     def _rewrap_sinks(self) -> int:
-        rows = list(AlertSink.objects.exclude(sealed=None).select_for_update())
+        rows = list(AlertSink.objects.exclude(sealed=None).select_for_update(of=("self",)))
         for row in rows:
             try:
                 row.rewrap()
