@@ -64,7 +64,7 @@ class IntegrityAdmin(ReadOnlyAdmin):
             if check.ok:
                 messages.success(request, f"The ledger adds up: {check.entries:,} entries.")
             else:
-                messages.error(request, f"{check.difference_count:,} differences.")
+                messages.error(request, "The ledger does not add up: see what differs below.")
         return self.back_to_list()
 
     @column("when", order="at")

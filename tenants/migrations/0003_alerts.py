@@ -7,77 +7,158 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('tenants', '0002_ledger'),
+        ("tenants", "0002_ledger"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='LedgerCheck',
+            name="LedgerCheck",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('at', models.DateTimeField()),
-                ('ok', models.BooleanField()),
-                ('entries', models.BigIntegerField()),
-                ('holds', models.BigIntegerField()),
-                ('differences', models.JSONField(default=list)),
-                ('difference_count', models.BigIntegerField(default=0)),
-                ('days', models.JSONField(default=list)),
-                ('took_s', models.FloatField()),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("at", models.DateTimeField()),
+                ("ok", models.BooleanField()),
+                ("entries", models.BigIntegerField()),
+                ("holds", models.BigIntegerField()),
+                ("differences", models.JSONField(default=list)),
+                ("difference_count", models.BigIntegerField(default=0)),
+                ("days", models.JSONField(default=list)),
+                ("took_s", models.FloatField()),
             ],
             options={
-                'db_table': 'ledger_check',
-                'ordering': ('-id',),
+                "db_table": "ledger_check",
+                "ordering": ("-id",),
             },
         ),
         migrations.CreateModel(
-            name='AlertSink',
+            name="AlertSink",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=128, validators=[django.core.validators.RegexValidator('^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,127}$', 'Use letters, digits and . _ : / @ -, starting with a letter or digit.')])),
-                ('kind', models.CharField(choices=[('mail', 'Mail'), ('webhook', 'Webhook'), ('slack', 'Slack or compatible')], max_length=8)),
-                ('address', models.CharField(help_text='Mail addresses with commas between them, or a URL.', max_length=2048)),
-                ('enabled', models.BooleanField(default=True)),
-                ('allow_private_network', models.BooleanField(default=False, help_text='Lets the URL lead into your own network, also without TLS.')),
-                ('sealed', models.BinaryField(null=True)),
-                ('origin', models.CharField(blank=True, editable=False, max_length=300)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('tenant', models.ForeignKey(blank=True, help_text='Empty: the alerts of every tenant.', null=True, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='tenants.tenant')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "name",
+                    models.CharField(
+                        max_length=128,
+                        validators=[
+                            django.core.validators.RegexValidator(
+                                "^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,127}$",
+                                "Use letters, digits and . _ : / @ -, starting with a letter or digit.",
+                            )
+                        ],
+                    ),
+                ),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("mail", "Mail"),
+                            ("webhook", "Webhook"),
+                            ("slack", "Slack or compatible"),
+                        ],
+                        max_length=8,
+                    ),
+                ),
+                (
+                    "address",
+                    models.CharField(
+                        help_text="Mail addresses with commas between them, or a URL.",
+                        max_length=2048,
+                    ),
+                ),
+                ("enabled", models.BooleanField(default=True)),
+                (
+                    "allow_private_network",
+                    models.BooleanField(
+                        default=False,
+                        help_text="Lets the URL lead into your own network, also without TLS.",
+                    ),
+                ),
+                ("sealed", models.BinaryField(null=True)),
+                ("origin", models.CharField(blank=True, editable=False, max_length=300)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "tenant",
+                    models.ForeignKey(
+                        blank=True,
+                        help_text="Empty: the alerts of every tenant.",
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="tenants.tenant",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'alert sink',
-                'ordering': ('tenant', 'name'),
+                "verbose_name": "alert sink",
+                "ordering": ("tenant", "name"),
             },
         ),
         migrations.CreateModel(
-            name='AlertDelivery',
+            name="AlertDelivery",
             fields=[
-                ('id', models.UUIDField(default=tenants.ids.new_id, editable=False, primary_key=True, serialize=False)),
-                ('message', models.JSONField()),
-                ('created_at', models.DateTimeField()),
-                ('attempts', models.PositiveSmallIntegerField(default=0)),
-                ('next_at', models.DateTimeField(db_index=True, null=True)),
-                ('sent_at', models.DateTimeField(null=True)),
-                ('error', models.CharField(blank=True, max_length=300)),
-                ('alert', models.ForeignKey(null=True, on_delete=django.db.models.deletion.CASCADE, related_name='deliveries', to='tenants.alert')),
-                ('sink', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='deliveries', to='tenants.alertsink')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=tenants.ids.new_id,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                ("message", models.JSONField()),
+                ("created_at", models.DateTimeField()),
+                ("attempts", models.PositiveSmallIntegerField(default=0)),
+                ("next_at", models.DateTimeField(db_index=True, null=True)),
+                ("sent_at", models.DateTimeField(null=True)),
+                ("error", models.CharField(blank=True, max_length=300)),
+                (
+                    "alert",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="deliveries",
+                        to="tenants.alert",
+                    ),
+                ),
+                (
+                    "sink",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="deliveries",
+                        to="tenants.alertsink",
+                    ),
+                ),
             ],
             options={
-                'verbose_name_plural': 'alert deliveries',
-                'ordering': ('-id',),
+                "verbose_name_plural": "alert deliveries",
+                "ordering": ("-id",),
             },
         ),
         migrations.AddConstraint(
-            model_name='alertsink',
-            constraint=models.UniqueConstraint(fields=('tenant', 'name'), name='alert_sink_name'),
+            model_name="alertsink",
+            constraint=models.UniqueConstraint(fields=("tenant", "name"), name="alert_sink_name"),
         ),
         migrations.AddConstraint(
-            model_name='alertsink',
-            constraint=models.UniqueConstraint(condition=models.Q(('tenant', None)), fields=('name',), name='alert_sink_of_every_tenant'),
+            model_name="alertsink",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("tenant", None)),
+                fields=("name",),
+                name="alert_sink_of_every_tenant",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='alertdelivery',
-            constraint=models.UniqueConstraint(fields=('alert', 'sink'), name='alert_delivery_once'),
+            model_name="alertdelivery",
+            constraint=models.UniqueConstraint(
+                fields=("alert", "sink"), name="alert_delivery_once"
+            ),
         ),
     ]

@@ -6,37 +6,64 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('tenants', '0003_alerts'),
+        ("tenants", "0003_alerts"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Idempotency',
+            name="Idempotency",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('api_key_id', models.BigIntegerField()),
-                ('key', models.CharField(max_length=255)),
-                ('fingerprint', models.CharField(max_length=64)),
-                ('state', models.CharField(choices=[('running', 'Running'), ('done', 'Done'), ('unreplayable', 'Unreplayable')], max_length=12)),
-                ('writer_id', models.BigIntegerField()),
-                ('request_id', models.UUIDField()),
-                ('status', models.SmallIntegerField()),
-                ('headers', models.JSONField()),
-                ('body', models.BinaryField(null=True)),
-                ('expires_at', models.DateTimeField(db_index=True)),
-                ('tenant', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='tenants.tenant')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("api_key_id", models.BigIntegerField()),
+                ("key", models.CharField(max_length=255)),
+                ("fingerprint", models.CharField(max_length=64)),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("running", "Running"),
+                            ("done", "Done"),
+                            ("unreplayable", "Unreplayable"),
+                        ],
+                        max_length=12,
+                    ),
+                ),
+                ("writer_id", models.BigIntegerField()),
+                ("request_id", models.UUIDField()),
+                ("status", models.SmallIntegerField()),
+                ("headers", models.JSONField()),
+                ("body", models.BinaryField(null=True)),
+                ("expires_at", models.DateTimeField(db_index=True)),
+                (
+                    "tenant",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        db_index=False,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="+",
+                        to="tenants.tenant",
+                    ),
+                ),
             ],
             options={
-                'db_table': 'ledger_idempotency',
-                'abstract': False,
-                'base_manager_name': 'all_tenants_unsafe',
-                'default_manager_name': 'all_tenants_unsafe',
-                'constraints': [models.UniqueConstraint(fields=('api_key_id', 'key'), name='ledger_idempotency_key')],
+                "db_table": "ledger_idempotency",
+                "abstract": False,
+                "base_manager_name": "all_tenants_unsafe",
+                "default_manager_name": "all_tenants_unsafe",
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("api_key_id", "key"), name="ledger_idempotency_key"
+                    )
+                ],
             },
             managers=[
-                ('all_tenants_unsafe', django.db.models.manager.Manager()),
+                ("all_tenants_unsafe", django.db.models.manager.Manager()),
             ],
         ),
     ]

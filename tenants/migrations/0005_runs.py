@@ -6,31 +6,46 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('tenants', '0004_idempotency'),
+        ("tenants", "0004_idempotency"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Run',
+            name="Run",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=128)),
-                ('steps', models.BigIntegerField(default=0)),
-                ('started_at', models.DateTimeField()),
-                ('stopped_at', models.DateTimeField(null=True)),
-                ('tenant', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='tenants.tenant')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("name", models.CharField(max_length=128)),
+                ("steps", models.BigIntegerField(default=0)),
+                ("started_at", models.DateTimeField()),
+                ("stopped_at", models.DateTimeField(null=True)),
+                (
+                    "tenant",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        db_index=False,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="+",
+                        to="tenants.tenant",
+                    ),
+                ),
             ],
             options={
-                'db_table': 'ledger_run',
-                'abstract': False,
-                'base_manager_name': 'all_tenants_unsafe',
-                'default_manager_name': 'all_tenants_unsafe',
-                'constraints': [models.UniqueConstraint(fields=('tenant', 'name'), name='ledger_run_name')],
+                "db_table": "ledger_run",
+                "abstract": False,
+                "base_manager_name": "all_tenants_unsafe",
+                "default_manager_name": "all_tenants_unsafe",
+                "constraints": [
+                    models.UniqueConstraint(fields=("tenant", "name"), name="ledger_run_name")
+                ],
             },
             managers=[
-                ('all_tenants_unsafe', django.db.models.manager.Manager()),
+                ("all_tenants_unsafe", django.db.models.manager.Manager()),
             ],
         ),
     ]

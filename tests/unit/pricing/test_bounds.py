@@ -1,5 +1,7 @@
 """What an attempt may cost at most counts sound and searches, which are no text."""
 
+from typing import Any
+
 from llm_gateway.service.bounds import TOKENS_PER_SECOND, TOOL_CALLS, bound
 from llm_gateway.types import Call, Outgoing, Price
 
@@ -7,7 +9,7 @@ PRICE = Price(id=1, input=10**6, output=0, audio_input=2 * 10**6, audio_second=7
 FIVE_SECONDS = 5000
 
 
-def asked(*tools: dict[str, object], **fields: int) -> Call:
+def asked(*tools: dict[str, object], **fields: Any) -> Call:
     return Call(
         dialect="d", operation="chat", model="m", body={"tools": list(tools)}, size=10, **fields
     )

@@ -293,7 +293,7 @@ def test_a_margin_is_a_line_of_its_own() -> None:
 OLD, NEW = date(2025, 1, 1), date(2026, 1, 1)
 
 
-def deployed(**owner: int) -> Deployment:
+def deployed(**owner: Any) -> Deployment:
     provider = ProviderConfig(id=1, name="p", kind="openai", base_url="", adapters={}, **owner)
     listed = Price(id=1, input=100, output=100, valid_from=OLD)
     return Deployment(id=1, name="m", provider=provider, upstream_name="m", prices=(listed,))
