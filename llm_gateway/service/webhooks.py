@@ -25,7 +25,8 @@ def post_webhook(letter: Letter) -> int:
     except AddressError as error:
         raise NotDeliveredError(f"{error}.") from None
     except GatewayError as error:
-        raise NotDeliveredError(error.message) from None
+        # The way out calls everyone it talks to a provider.
+        raise NotDeliveredError(error.message.replace("The provider", "The address")) from None
 
 
 async def _post(letter: Letter) -> int:

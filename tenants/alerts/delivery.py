@@ -64,7 +64,7 @@ def try_sink(sink: AlertSink, post: Post, now: Now) -> AlertDelivery:
         sink=sink,
         message=check_message(message_id, now(), str(sink)),
         created_at=now(),
-        attempts=len(PAUSES) + 1,
+        attempts=1,
     )
     attempt(delivery, post, now)
     return delivery
@@ -76,12 +76,18 @@ def attempt(delivery: AlertDelivery, post: Post, now: Now) -> None:
         send(delivery.sink, delivery.message, post, now())
     except NotDeliveredError as error:
         delivery.error = str(error)[:300]
-        tried = delivery.attempts
-        delivery.next_at = now() + PAUSES[tried - 1] if tried <= len(PAUSES) else None
+        delivery.next_at = _again_at(delivery, now())
         log.warning("alert.not_delivered", sink=str(delivery.sink), error=delivery.error)
     else:
         delivery.sent_at, delivery.next_at, delivery.error = now(), None, ""
     delivery.save(update_fields=["sent_at", "next_at", "error"])
+
+
+def _again_at(delivery: AlertDelivery, now: datetime) -> datetime | None:
+    """Return when a failed delivery is tried again; a test never is."""
+    if delivery.alert_id is None or delivery.attempts > len(PAUSES):
+        return None
+    return now + PAUSES[delivery.attempts - 1]
 
 
 def _claim(delivery: AlertDelivery, now: datetime) -> bool:

@@ -47,8 +47,8 @@ def threshold_message(message_id: UUID, at: datetime, reached: Reached) -> Messa
         "owner": reached.owner,
         "subject": reached.subject or None,
         "period": reached.period,
-        "starts_at": reached.starts_at.isoformat(),
-        "ends_at": reached.ends_at.isoformat() if reached.ends_at else None,
+        "starts_at": reached.starts_at.isoformat(timespec="seconds"),
+        "ends_at": reached.ends_at.isoformat(timespec="seconds") if reached.ends_at else None,
         "threshold": reached.threshold_ppm / 1_000_000,
         "used": usd(reached.used_nano),
         "limit": None if reached.limit_nano is None else usd(reached.limit_nano),
@@ -71,7 +71,8 @@ def subject_of(message: Message) -> str:
     data = message["data"]
     if message["type"] == TEST:
         return f"Mobius: this is a test of {data['sink']}"
-    return f"Mobius: {data['tenant']}/{data['budget']} reached {data['threshold']:.4g} of its limit"
+    percent = f"{data['threshold'] * 100:g} %"
+    return f"Mobius: {data['tenant']}/{data['budget']} reached {percent} of its limit"
 
 
 def text_of(message: Message) -> str:

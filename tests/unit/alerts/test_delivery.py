@@ -258,5 +258,6 @@ def test_without_a_mail_server_the_delivery_says_so(tenant: Tenant, clock: Clock
 def test_a_test_is_tried_once(tenant: Tenant, clock: Clock) -> None:
     made = sink(tenant)
     failed = try_sink(made, Door(404), clock)
-    assert (failed.state, failed.error) == ("given up", "The address answered 404.")
+    assert (failed.state, failed.attempts) == ("given up", 1)
+    assert failed.error == "The address answered 404."
     assert try_sink(made, Door(), clock).state == "sent"

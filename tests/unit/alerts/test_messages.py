@@ -45,7 +45,7 @@ def test_a_message_holds_amounts_as_text_and_its_own_id() -> None:
 
 def test_people_read_whose_budget_it_is_and_when_it_renews() -> None:
     text = text_of(threshold_message(ID, AT, REACHED))
-    assert "acme/monthly reached 0.8 of its limit" in text
+    assert "acme/monthly reached 80 % of its limit" in text
     assert "by project search in the month from 2026-11-01" in text
     assert "renews at 2026-12-01" in text
 
