@@ -39,10 +39,11 @@ class NanoUsdField(models.BigIntegerField):  # type: ignore[type-arg] # generic 
     """Nano-dollars in a bigint column; a decimal string in forms."""
 
     @override
-    def formfield(self, **_kwargs: Any) -> Any:
+    def formfield(self, **kwargs: Any) -> Any:
         return UsdFormField(
             required=not self.blank,
             label=self.verbose_name,
             help_text=self.help_text,
             initial=self.default if self.has_default() else None,
+            widget=kwargs.get("widget"),
         )

@@ -15,9 +15,11 @@ from typing_extensions import override
 from unfold.admin import ModelAdmin
 from unfold.admin import TabularInline as ThemedTabularInline
 from unfold.decorators import action as themed_action
+from unfold.widgets import UnfoldAdminTextInputWidget
 
 from tenants import audit
 from tenants.admin.columns import column
+from tenants.fields import NanoUsdField
 
 Page = TypeVar("Page", bound=Callable[..., Any])
 
@@ -33,9 +35,14 @@ def page_action(description: str, *, icon: str, variant: Any = None) -> Callable
     return mark
 
 
+# The theme would show the column's own type: a whole number.
+INPUTS: Any = {NanoUsdField: {"widget": UnfoldAdminTextInputWidget}}
+
+
 class ConsoleAdmin(ModelAdmin):  # type: ignore[misc] # the theme is not typed
     """Lists, forms and an audit event for every change made through them."""
 
+    formfield_overrides = INPUTS
     list_per_page = 50
     list_fullwidth = True
     list_filter_submit = False
@@ -157,6 +164,7 @@ class ReadOnlyAdmin(ConsoleAdmin):
 class Inline(ThemedTabularInline):  # type: ignore[misc] # the theme is not typed
     """Rows edited on the page of what they belong to."""
 
+    formfield_overrides = INPUTS
     extra = 0
     hide_title = True
     tab = True
