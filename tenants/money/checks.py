@@ -14,6 +14,7 @@ from tenants.install import install_secret
 from tenants.money.verify import verify
 
 DAYS = 31
+KEPT = timedelta(days=90)
 # A difference that repeats a thousand times is told as well by its first hundred.
 _MOST_DIFFERENCES = 100
 
@@ -78,6 +79,7 @@ def check_ledger(
     for difference in report.differences[:_MOST_DIFFERENCES]:
         log.error("ledger.differs", line=difference.line)
     log.info("ledger.verified", ok=report.ok, entries=report.entries, holds=report.holds)
+    LedgerCheck.objects.filter(at__lt=now - KEPT).delete()
     return LedgerCheck.objects.create(
         at=now,
         ok=report.ok,

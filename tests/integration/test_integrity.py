@@ -17,7 +17,7 @@ from llm_gateway.insight.agreement import days_of_both
 from llm_gateway.insight.partitions import first_id
 from llm_gateway.models import RequestLog
 from tenants.models import Budget, Tenant
-from tenants.money.checks import LedgerCheck, check_if_due, check_ledger
+from tenants.money.checks import KEPT, LedgerCheck, check_if_due, check_ledger
 from tenants.money.models import Bucket, Entry, Hold, Writer
 from tests.harness.books import Books
 from tests.harness.config import budget, configuration, model, nano_prices, tenant
@@ -148,6 +148,8 @@ def test_a_check_waits_until_the_last_one_is_old_enough() -> None:
     assert check(NOW)
     assert check(NOW + timedelta(minutes=59)) is None
     assert check(NOW + timedelta(minutes=60))
+    assert check(NOW + KEPT + timedelta(minutes=1))
+    assert LedgerCheck.objects.count() == 2  # the first is forgotten
 
 
 @pytest.mark.django_db
