@@ -10,7 +10,7 @@ from llm_gateway.insight.partitions import first_id, month_after
 from llm_gateway.insight.retention import months_kept, retain
 from llm_gateway.models import GatewaySettings, RequestLog, UsageHour
 from llm_gateway.recorder.journal import Journal
-from llm_gateway.tasks import retention
+from llm_gateway.service.periodic import retain_requests
 from llm_gateway.types import CallRecord
 from tests.unit.request_log import call
 
@@ -91,10 +91,10 @@ def test_rows_of_a_month_move_to_its_partition_and_go_with_it(alias: str, journa
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_daily_task_does_what_the_command_does() -> None:
+def test_the_periodic_job_does_what_the_command_does() -> None:
     old = made_at(datetime.now(UTC) - timedelta(days=500))
     journal = Journal()
     journal.write([old, call()])
     journal.close()
-    assert retention() == 1
+    retain_requests()
     assert RequestLog.objects.count() == 1
