@@ -9,7 +9,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from llm_gateway.errors import GatewayError
-from llm_gateway.types import Call, ChatRequest, Event, Facts, Outgoing, Quirks, Usage
+from llm_gateway.types import (
+    Call,
+    ChatRequest,
+    EmbeddingsAnswer,
+    EmbeddingsRequest,
+    Event,
+    Facts,
+    Outgoing,
+    Quirks,
+    Usage,
+)
 
 
 class Changes(Protocol):
@@ -29,7 +39,10 @@ class Relay(Protocol):
     facts: Facts
 
     def feed(self, frame: bytes) -> bytes:
-        """Return the frame as the caller gets it; b'' where it is taken out. Updates `facts`."""
+        """Return the frame as the caller gets it; b'' where it is taken out. Updates `facts`.
+
+        The empty frame says that the stream ended cleanly: some protocols have no other end.
+        """
         ...
 
     def cut_short(self, call: Call, usage: Usage, *, created: int) -> bytes:
@@ -38,7 +51,7 @@ class Relay(Protocol):
 
 
 class EventReader(Protocol):
-    """Reads one upstream stream into events."""
+    """Reads one upstream stream into events; the empty frame is its end, as for a Relay."""
 
     facts: Facts
 
@@ -57,14 +70,17 @@ class EventWriter(Protocol):
         ...
 
 
-class Adapter(Protocol):
-    """What every dialect does: read the steering fields, send the body on, pass the answer back.
-
-    Every function is pure. Modules fulfil these protocols.
-    """
+class Upstream(Protocol):
+    """A provider's side of a protocol. Every function is pure; modules fulfil these protocols."""
 
     @property
     def name(self) -> str: ...
+
+    def parse_error(self, status: int, headers: Mapping[str, str], body: bytes) -> GatewayError: ...
+
+
+class Adapter(Upstream, Protocol):
+    """A dialect of callers: read the steering fields, send the body on, pass the answer back."""
 
     # the caller's side
     def parse_call(self, body: dict[str, Any], *, size: int) -> Call: ...
@@ -73,15 +89,30 @@ class Adapter(Protocol):
     # the upstream's side
     def render_relay(self, call: Call, changes: Changes, quirks: Quirks) -> Outgoing: ...
     def relay_answer(self, body: bytes, *, model: str) -> tuple[bytes, Facts]: ...
-    def parse_error(self, status: int, headers: Mapping[str, str], body: bytes) -> GatewayError: ...
 
 
-class ChatAdapter(Adapter, Protocol):
-    """A chat dialect; readers and writers carry one answer's state.
+class ChatUpstream(Upstream, Protocol):
+    """A provider of chats, asked in the hub's words; a reader carries one answer's state.
 
-    Crossing over, the service sets `model`, `stream` and a bound of `max_tokens` on the request
-    itself. `created` (Unix seconds) stands in an answer whose provider gave no time.
+    The service sets `model`, `stream`, `window` and a bound of `max_tokens` on the request itself.
     """
+
+    def render_request(
+        self, request: ChatRequest, quirks: Quirks, *, default_max_tokens: int
+    ) -> Outgoing: ...
+    def reader(self) -> EventReader: ...
+    def read_answer(self, body: bytes) -> tuple[list[Event], Facts]: ...
+
+
+class ChatAdapter(Adapter, ChatUpstream, Protocol):
+    """A chat dialect of callers and providers; a writer carries one answer's state.
+
+    `created` (Unix seconds) stands in an answer whose provider gave no time. `words` are the fields
+    that this dialect calls otherwise than `openai_chat` does.
+    """
+
+    @property
+    def words(self) -> Mapping[str, str]: ...
 
     # the caller's side
     def parse_request(self, body: dict[str, Any]) -> ChatRequest: ...
@@ -97,19 +128,55 @@ class ChatAdapter(Adapter, Protocol):
         request_id: str,
         created: int = 0,
     ) -> bytes: ...
-    def render_stream_error(self, error: GatewayError, *, request_id: str) -> bytes: ...
+    def render_stream_error(
+        self, error: GatewayError, *, request_id: str, after: bytes = b""
+    ) -> bytes:
+        """Return the event that ends a broken stream; `after` is what the caller got last."""
+        ...
 
     # the upstream's side
-    def render_request(
-        self, request: ChatRequest, quirks: Quirks, *, default_max_tokens: int
-    ) -> Outgoing: ...
     def relay(self, call: Call, *, model: str) -> Relay: ...
-    def reader(self) -> EventReader: ...
-    def read_answer(self, body: bytes) -> tuple[list[Event], Facts]: ...
 
 
-class EmbeddingsAdapter(Adapter, Protocol):
-    """An embeddings dialect: a call may be more inputs than a provider takes at once."""
+class CountingAdapter(ChatAdapter, Protocol):
+    """A chat dialect that has a question for the tokens of a request."""
 
+    # the caller's side
+    def render_counted(self, tokens: int) -> bytes: ...
+
+    # the upstream's side
+    def render_count(self, request: ChatRequest, quirks: Quirks) -> Outgoing: ...
+    def read_count(self, body: bytes) -> int: ...
+
+
+class EmbeddingsUpstream(Upstream, Protocol):
+    """A provider of embeddings, asked in the hub's words; the service sets `model`."""
+
+    def render_request(self, request: EmbeddingsRequest, quirks: Quirks) -> Outgoing: ...
+    def read_answer(self, body: bytes) -> tuple[EmbeddingsAnswer, Facts]: ...
+
+
+class EmbeddingsAdapter(Adapter, EmbeddingsUpstream, Protocol):
+    """An embeddings dialect: a call may be more inputs than a provider takes at once, or fewer."""
+
+    # the caller's side
+    def parse_request(self, body: dict[str, Any]) -> EmbeddingsRequest: ...
+    def render_answer(
+        self,
+        answer: EmbeddingsAnswer,
+        call: Call,
+        *,
+        model: str,
+        request_id: str,
+        created: int = 0,
+    ) -> bytes: ...
     def split(self, call: Call, quirks: Quirks) -> list[Call]: ...
+    def likeness(self, call: Call) -> object:
+        """Return all but its inputs: calls that are equal in it may be merged."""
+        ...
+
+    def merge(self, calls: Sequence[Call]) -> Call: ...
     def join(self, bodies: Sequence[bytes], usage: Usage) -> bytes: ...
+    def cut(
+        self, body: bytes, calls: Sequence[Call], usage: Usage | None
+    ) -> list[tuple[bytes, Usage | None]]: ...

@@ -1,6 +1,6 @@
 """Count what an answer used: reported tokens, an int from 0 to 2**53 and nothing else, or bytes."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 MAX_COUNT = 1 << 53
@@ -20,6 +20,18 @@ def count_in(usage: Mapping[str, Any], details: str, name: str) -> int:
     """Return the count `name` inside the object `details`, 0 where either is missing."""
     inner = usage.get(details)
     return count(inner.get(name)) if isinstance(inner, dict) else 0
+
+
+def shares(total: int, weights: Sequence[int]) -> list[int]:
+    """Return `total` split by weights in whole numbers that sum to it: by largest remainder."""
+    whole = sum(weights)
+    if not whole:
+        weights, whole = [1] * len(weights), len(weights)
+    split = [total * weight // whole for weight in weights]
+    by_rest = sorted(range(len(weights)), key=lambda i: -(total * weights[i] % whole))
+    for index in by_rest[: total - sum(split)]:
+        split[index] += 1
+    return split
 
 
 def text_bytes(value: object) -> int:

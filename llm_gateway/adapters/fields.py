@@ -101,6 +101,15 @@ class Fields:
             extras[self.at(name)] = value
 
 
+def other_names(body: dict[str, Any], **names: str) -> dict[str, str]:
+    """Return of these fields the other name, where the caller used that one."""
+    return {
+        name: other
+        for name, other in names.items()
+        if body.get(name) is None and body.get(other) is not None
+    }
+
+
 def wrong(param: str, wanted: str) -> InvalidRequestError:
     """Return the error for a value of the wrong type."""
     return InvalidRequestError(f"'{param}' must be {wanted}.", param=param)

@@ -19,19 +19,20 @@ from llm_gateway.types import (
     Finish,
     RefusalDelta,
     TextDelta,
+    ToolCallDelta,
     Usage,
     UsageSeen,
 )
 
 name = "native"
+words = openai_chat.words
 
 DONE = b"[DONE]"
-FIELDS = frozenset(
-    {"max_tokens", "messages", "model", "prompt", "stop", "stream", "temperature", "top_p", "user"}
-)
-NOT_YET = frozenset(
-    {"cache", "conversation", "optimize_prompt", "prompt_template", "response_schema"}
-)
+FIELDS = frozenset({
+    "max_tokens", "messages", "model", "prompt", "response_schema", "stop", "stream",
+    "temperature", "top_p", "user",
+})  # fmt: skip
+SCHEMA = "response_schema"
 _encode = msgspec.json.encode
 
 
@@ -41,17 +42,20 @@ _encode = msgspec.json.encode
 def parse_call(body: dict[str, Any], *, size: int) -> Call:
     """Return what steers the gateway. Raises InvalidRequestError naming the field."""
     for field in body:
-        if field in NOT_YET:
-            raise InvalidRequestError(f"'{field}' is not supported yet.", param=field)
         if field not in FIELDS:
             raise InvalidRequestError(f"'{field}' is not a parameter.", param=field)
-    call = openai_chat.parse_call(_chat_body(body), size=size)
-    return msgspec.structs.replace(call, dialect=name, wants_usage=True)
+    asked = _chat_body(body)
+    # The service asks for it in each target's own way; what names the request has to name it too.
+    schema = asked.pop(SCHEMA, None)
+    call = openai_chat.parse_call(asked, size=size)
+    if schema is not None:
+        asked = {**asked, SCHEMA: schema}
+    return msgspec.structs.replace(call, dialect=name, wants_usage=True, body=asked)
 
 
 def parse_request(body: dict[str, Any]) -> ChatRequest:
     """Return the request in the hub's words; `body` is that of the call."""
-    return openai_chat.parse_request(body)
+    return openai_chat.parse_request({key: body[key] for key in body if key != SCHEMA})
 
 
 def _chat_body(body: dict[str, Any]) -> dict[str, Any]:
@@ -83,8 +87,10 @@ class NativeWriter:
     def feed(self, event: Event) -> bytes:
         if isinstance(event, TextDelta | RefusalDelta):
             return self._frame(event.text)
+        if isinstance(event, ToolCallDelta):
+            return self._frame(event.arguments)
         if isinstance(event, Finish):
-            self._reason = event.reason
+            self._reason = _reason(event)
         elif isinstance(event, UsageSeen):
             self._usage = event.usage
         return b""
@@ -109,18 +115,21 @@ def render_answer(
     """Return the whole answer, without what only the gateway knows."""
     del call, created
     pieces: list[str] = []
+    called: list[str] = []
     reason: str | None = None
     usage = Usage()
     for event in events:
         if isinstance(event, TextDelta | RefusalDelta):
             pieces.append(event.text)
+        elif isinstance(event, ToolCallDelta):
+            called.append(event.arguments)
         elif isinstance(event, Finish):
-            reason = event.reason
+            reason = _reason(event)
         elif isinstance(event, UsageSeen):
             usage = event.usage
     return _encode(
         {
-            "content": "".join(pieces),
+            "content": "".join(called or pieces),
             "object": None,
             "model": model,
             "usage": render_usage(usage),
@@ -128,6 +137,11 @@ def render_answer(
             "request_id": request_id,
         }
     )
+
+
+def _reason(event: Finish) -> str:
+    """Return why an answer ended; the only tool there can be is the answer itself."""
+    return "stop" if event.reason == "tool_calls" else event.reason
 
 
 def render_usage(usage: Usage) -> dict[str, int]:
@@ -157,5 +171,6 @@ def render_error(error: GatewayError, *, request_id: str) -> dict[str, Any]:
     return problem if error.param is None else {**problem, "param": error.param}
 
 
-def render_stream_error(error: GatewayError, *, request_id: str) -> bytes:
+def render_stream_error(error: GatewayError, *, request_id: str, after: bytes = b"") -> bytes:
+    del after  # frames have no numbers
     return sse.unnamed(_encode({"error": render_error(error, request_id=request_id)}))

@@ -18,6 +18,7 @@ class Framer:
     """Incremental; where the bytes are cut makes no difference to the frames."""
 
     __slots__ = ("_half", "_held", "_size")
+    closing = b"\n\n"
 
     def __init__(self) -> None:
         self._held: list[bytes] = []

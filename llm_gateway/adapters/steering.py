@@ -33,8 +33,9 @@ def refuse_steering(body: Mapping[str, Any], known: Collection[str]) -> None:
                 _refuse_inside(name, value)
             continue
         _refuse_name(name, name)
-        if name.lower() in known:
-            _refuse(name, f"'{name}' is not a parameter; did you mean '{name.lower()}'?")
+        meant = next((one for one in known if one.lower() == name.lower()), None)
+        if meant is not None:
+            _refuse(name, f"'{name}' is not a parameter; did you mean '{meant}'?")
         for inner in value if isinstance(value, list) else (value,):
             if isinstance(inner, dict):
                 _refuse_inside(name, inner)

@@ -9,6 +9,8 @@ from msgspec import Struct
 from llm_gateway.errors import InvalidRequestError
 from llm_gateway.types import Outgoing
 
+MOST = 2**31 - 1  # of tokens or answers: what is beyond is no number that anybody means
+
 
 def wrong(param: str, wanted: str) -> InvalidRequestError:
     """Return the error for a value of the wrong type."""
@@ -54,6 +56,8 @@ def positive(body: dict[str, Any], field: str) -> int | None:
     value = body.get(field)
     if value is not None and (type(value) is not int or value < 1):
         raise wrong(field, "an integer of at least 1")
+    if value is not None and value > MOST:
+        raise wrong(field, f"an integer of at most {MOST}")
     return value
 
 
@@ -65,12 +69,18 @@ def flag(body: dict[str, Any], field: str) -> bool:
 
 
 class Media(Struct):
-    """What of the messages is no text: how many images, documents and sounds, how many bytes."""
+    """What of the messages is no text: how many images, documents and sounds, how many bytes.
+
+    `unsized` is the first thing that stands elsewhere, `lasting` whether some of it is cached for
+    long.
+    """
 
     images: int = 0
     documents: int = 0
     audio: int = 0
     inline_bytes: int = 0
+    unsized: str = ""
+    lasting: bool = False
 
 
 def media_in(messages: list[Any], read: Callable[[dict[str, Any], Media], None]) -> Media:

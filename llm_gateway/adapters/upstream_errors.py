@@ -11,9 +11,11 @@ from msgspec import Struct
 
 from llm_gateway.adapters.retry_after import retry_after_s
 from llm_gateway.errors import (
+    ContentPolicyError,
     CredentialError,
     GatewayError,
     MissingModelError,
+    PromptTooLongError,
     RejectedError,
     ServerFaultError,
     ThrottledError,
@@ -36,6 +38,8 @@ class Complaint(Struct, frozen=True, kw_only=True):
     message: str = ""
     param: str | None = None
     context_length: bool = False
+    content_policy: bool = False
+    wait_s: float | None = None
 
 
 _KINDS: dict[int, tuple[type[UpstreamError], str]] = {
@@ -62,6 +66,7 @@ def by_status(status: int, complaint: Complaint, wait_s: float | None = None) ->
         return _rejected(status, complaint)
     if status in _KINDS:
         kind, message = _KINDS[status]
+        wait_s = complaint.wait_s if wait_s is None else wait_s
         return kind(message, upstream_status=status, retry_after_s=wait_s)
     if status >= _SERVER_FAULT:
         return ServerFaultError("The provider failed.", upstream_status=status)
@@ -71,13 +76,14 @@ def by_status(status: int, complaint: Complaint, wait_s: float | None = None) ->
 
 
 def _rejected(status: int, complaint: Complaint) -> RejectedError:
+    kind: type[RejectedError] = RejectedError
     code = _STATUS_CODES.get(status, "invalid_request_error")
-    return RejectedError(
-        redacted(complaint.message) or "The provider refused the request.",
-        status=status,
-        code="context_length_exceeded" if complaint.context_length else code,
-        param=complaint.param,
-    )
+    if complaint.context_length:
+        kind, code = PromptTooLongError, "context_length_exceeded"
+    elif complaint.content_policy:
+        kind, code = ContentPolicyError, "content_policy_violation"
+    message = redacted(complaint.message) or "The provider refused the request."
+    return kind(message, status=status, code=code, param=complaint.param)
 
 
 def redacted(text: str) -> str:

@@ -12,6 +12,7 @@ from llm_gateway.adapters.anthropic_messages import wire
 from llm_gateway.adapters.anthropic_messages.relay import whole
 from llm_gateway.adapters.counting import text_or_none
 from llm_gateway.types import (
+    Citation,
     End,
     Event,
     Facts,
@@ -121,6 +122,7 @@ class MessageReader:
     def _delta(self, index: int, delta: wire.Block) -> Iterator[Event]:
         if isinstance(delta.text, str) and delta.text:
             yield TextDelta(text=delta.text)
+        yield from _citations(delta.citations, [delta.citation])
         thought, signature = text_or_none(delta.thinking), text_or_none(delta.signature)
         if thought or signature:
             yield ThinkingDelta(text=thought or "", signature=signature or None)
@@ -143,3 +145,15 @@ class MessageReader:
     def _usage(self) -> Iterator[Event]:
         if self.facts.usage is not None:
             yield UsageSeen(usage=self.facts.usage)
+
+
+def _citations(*told: object) -> Iterator[Event]:
+    """Read where a text is from: a page of the web, or a document by its title."""
+    for one in (each for several in told if isinstance(several, list) for each in several):
+        if isinstance(one, dict):
+            yield Citation(
+                url=text_or_none(one.get("url")),
+                title=text_or_none(one.get("title")),
+                source=text_or_none(one.get("document_title") or one.get("source")),
+                quote=text_or_none(one.get("cited_text")),
+            )

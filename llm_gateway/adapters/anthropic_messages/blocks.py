@@ -50,13 +50,15 @@ def cache_mark(block: Fields) -> CacheMark | None:
     if mark is None:
         return None
     ttl = mark.get("ttl") or "5m"
-    if ttl not in _MARKS:
+    if not isinstance(ttl, str) or ttl not in _MARKS:
         raise wrong(block.at("cache_control.ttl"), "5m or 1h")
     return _MARKS[ttl]
 
 
-def _text(block: Fields, _extras: Extras) -> Part:
-    block.drop("citations", [])
+def _text(block: Fields, extras: Extras) -> Part:
+    cited = block.array("citations")
+    if not all(isinstance(one, dict) and one.get("encrypted_index") == "" for one in cited):
+        extras[block.at("citations")] = cited  # not ours, of an answer that crossed (`writer`)
     return TextPart(text=block.required("text"), cache=cache_mark(block))
 
 

@@ -1,7 +1,8 @@
 """Turn events into the protocol's block events, and those into whole blocks.
 
 Blocks follow one another: a new kind of output ends the block before it. Thinking that its author
-did not sign has an empty signature, since the protocol wants one.
+did not sign has an empty signature, since the protocol wants one. What Google signs is a call or a
+text: that signature stands on the thinking before the call, or on thinking of its own.
 """
 
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import jiter
 
 from llm_gateway.types import (
+    Citation,
     Event,
     RefusalDelta,
     TextDelta,
@@ -33,20 +35,25 @@ class BlockEvents:
     def of(self, event: Event) -> list[Wire]:
         """Return the block events one event becomes."""
         match event:
-            case TextDelta(choice=0, text=text) | RefusalDelta(choice=0, text=text):
-                opening = self._switch("text", {"type": "text", "text": "", "citations": None})
-                return [*opening, self._delta({"type": "text_delta", "text": text})]
+            case TextDelta(choice=0) | RefusalDelta(choice=0):
+                return self._text(event)
             case ThinkingDelta(choice=0):
                 return self._thinking(event)
             case ToolCallStart(choice=0):
-                block = _tool_use(event)
+                signed = self._signed(event.signature)
                 self._calls[event.index] = self._count
-                return [*self.close(), self._start("tool_use", block)]
-            case ToolCallDelta(choice=0, index=call, arguments=arguments):
-                delta = {"type": "input_json_delta", "partial_json": arguments}
-                return [_block_delta(self._calls[call], delta)]
+                return [*signed, *self.close(), self._start("tool_use", _tool_use(event))]
+            case ToolCallDelta(choice=0) | Citation(choice=0, url=str()):
+                return self._further(event)
             case _:
                 return []
+
+    def _further(self, event: ToolCallDelta | Citation) -> list[Wire]:
+        """Return what belongs to a block that has begun; a source of no text has no place."""
+        if isinstance(event, ToolCallDelta):
+            delta = {"type": "input_json_delta", "partial_json": event.arguments}
+            return [_block_delta(self._calls[event.index], delta)]
+        return [self._delta(_citation(event))] if self._open == "text" else []
 
     def close(self) -> list[Wire]:
         """Return the end of the block that goes on, if one does."""
@@ -54,6 +61,18 @@ class BlockEvents:
             return []
         self._open = None
         return [{"type": "content_block_stop", "index": self._count - 1}]
+
+    def _text(self, event: TextDelta | RefusalDelta) -> list[Wire]:
+        signature = event.signature if isinstance(event, TextDelta) else None
+        if signature is not None and not event.text:
+            return self._signed(signature)
+        # A list at once: the schema requires the field, and Vercel's SDK takes no null in it.
+        opening = self._switch("text", {"type": "text", "text": "", "citations": []})
+        written = [*opening, self._delta({"type": "text_delta", "text": event.text})]
+        return written + self._signed(signature)
+
+    def _signed(self, signature: str | None) -> list[Wire]:
+        return [] if signature is None else self._thinking(ThinkingDelta(signature=signature))
 
     def _thinking(self, event: ThinkingDelta) -> list[Wire]:
         if event.redacted is not None:
@@ -104,8 +123,24 @@ class WholeBlocks:
         if delta["type"] == "input_json_delta":
             self._arguments[index] = self._arguments.get(index, "") + delta["partial_json"]
             return
+        if delta["type"] == "citations_delta":
+            block = self.content[index]
+            block["citations"] = [*block["citations"], delta["citation"]]
+            return
         for name in delta.keys() - {"type"}:
             self.content[index][name] += delta[name]
+
+
+def _citation(event: Citation) -> Wire:
+    """Return a source in the web; what it is proven by is Anthropic's own, so it is empty."""
+    cited = {
+        "type": "web_search_result_location",
+        "url": event.url,
+        "title": event.title,
+        "cited_text": event.quote or "",
+        "encrypted_index": "",
+    }
+    return {"type": "citations_delta", "citation": cited}
 
 
 def _block_delta(index: int, delta: Wire) -> Wire:

@@ -3,6 +3,8 @@
 from typing import Any
 
 from llm_gateway.adapters.base import Changes
+from llm_gateway.adapters.counting import text_or_none
+from llm_gateway.adapters.server_tools import MOST_ROUNDS, server_tools
 from llm_gateway.adapters.steering import refuse_steering
 from llm_gateway.adapters.steering_fields import (
     Media,
@@ -39,6 +41,7 @@ def parse_call(body: dict[str, Any], *, size: int, operation: str = "chat") -> C
     messages = message_list(body)
     tools = object_list(body, "tools")
     media = media_in(messages, _read_media)
+    own = server_tools(tools)
     stream = flag(body, "stream") and operation == "chat"
     return Call(
         dialect="anthropic_messages",
@@ -52,8 +55,13 @@ def parse_call(body: dict[str, Any], *, size: int, operation: str = "chat") -> C
         end_user=_end_user(body),
         needs=_needs(body, stream=stream, tools=bool(tools), images=bool(media.images)),
         items=len(messages) + len(tools),
-        images=media.images + media.documents,
+        images=media.images,
+        documents=media.documents,
         media_bytes=media.inline_bytes,
+        searches=own.calls,
+        units=own.units | _long_cache(body, tools, media),
+        unsized=_elsewhere(body) or media.unsized or own.unsized,
+        rounds=MOST_ROUNDS if body.get("mcp_servers") else own.rounds,
     )
 
 
@@ -82,25 +90,53 @@ def _needs(body: dict[str, Any], *, stream: bool, tools: bool, images: bool) -> 
     stops = body.get("stop_sequences")
     if stops is not None and not isinstance(stops, list):
         raise wrong("stop_sequences", "a list of strings")
-    output = optional_object(body, "output_config")
+    output, thinking = optional_object(body, "output_config"), optional_object(body, "thinking")
     asked = {
         "stream": stream,
         "tools": tools,
         "vision": images,
         "json_schema": bool(output.get("format") or body.get("output_format")),
-        "reasoning": optional_object(body, "thinking").get("type") in {"enabled", "adaptive"},
+        "reasoning": text_or_none(thinking.get("type")) in {"enabled", "adaptive"},
     }
     return frozenset({"chat", *(need for need, wanted in asked.items() if wanted)})
 
 
+def _elsewhere(body: dict[str, Any]) -> str:
+    """Return the first field that brings input which stands elsewhere."""
+    return next((name for name in ("container", "mcp_servers") if body.get(name)), "")
+
+
+def _long_cache(body: dict[str, Any], tools: list[dict[str, Any]], media: Media) -> frozenset[str]:
+    system = body.get("system")
+    marked = (body, *tools, *(system if isinstance(system, list) else ()))
+    lasting = media.lasting or any(map(_is_lasting, marked))
+    return frozenset({"cache_write_1h_token"}) if lasting else frozenset()
+
+
+def _is_lasting(block: object) -> bool:
+    mark = block.get("cache_control") if isinstance(block, dict) else None
+    return isinstance(mark, dict) and mark.get("ttl") == "1h"
+
+
 def _read_media(part: dict[str, Any], media: Media) -> None:
-    kind, content = part.get("type"), part.get("content")
-    media.images += kind == "image"
-    media.documents += kind == "document"
+    """Count a block that is no text; what tools found may hold some as well."""
+    kind, content = text_or_none(part.get("type")), part.get("content")
+    media.lasting = media.lasting or _is_lasting(part)
     if kind in {"image", "document"}:
-        source = part.get("source")
-        is_text = isinstance(source, dict) and source.get("type") == "text"
-        media.inline_bytes += 0 if is_text else inline_size(source, "data")
-    for inner in content if kind == "tool_result" and isinstance(content, list) else ():
+        _read_source(part, media)
+    elif kind == "container_upload":
+        media.unsized = media.unsized or "container_upload"
+    for inner in content if isinstance(content, list) else (content,):
         if isinstance(inner, dict):
             _read_media(inner, media)
+
+
+def _read_source(part: dict[str, Any], media: Media) -> None:
+    source = part.get("source")
+    kind = text_or_none(source.get("type")) if isinstance(source, dict) else None
+    media.images += part["type"] == "image"
+    media.documents += part["type"] == "document" and kind not in {"text", "content"}
+    if kind == "base64":
+        media.inline_bytes += inline_size(source, "data")
+    elif kind == "content" and isinstance(source, dict):
+        _read_media({"content": source.get("content")}, media)

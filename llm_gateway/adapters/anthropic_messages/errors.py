@@ -44,8 +44,9 @@ def render_error(error: GatewayError, *, request_id: str) -> dict[str, Any]:
     return {"type": "error", "error": body, "request_id": request_id}
 
 
-def render_stream_error(error: GatewayError, *, request_id: str) -> bytes:
+def render_stream_error(error: GatewayError, *, request_id: str, after: bytes = b"") -> bytes:
     """Return the event that tells of an error inside a running stream."""
+    del after  # events have no numbers
     return sse.event("error", msgspec.json.encode(render_error(error, request_id=request_id)))
 
 

@@ -3,7 +3,8 @@
 What has no word goes to `extras` under its full path, so that a target of another dialect refuses
 it by name. Left out is only null and what says the protocol's default. A top-level `cache_control`
 asks for automatic caching; the dialects we write either cache by themselves or by marks, so it
-becomes a mark on the last part.
+becomes a mark on the last part. `eager_input_streaming` asks for arguments as they are written:
+nobody else keeps them back.
 """
 
 from typing import Any
@@ -12,6 +13,7 @@ import msgspec
 
 from llm_gateway.adapters.anthropic_messages.blocks import cache_mark, read_blocks
 from llm_gateway.adapters.fields import Fields, wrong
+from llm_gateway.adapters.refusal import check_speaker
 from llm_gateway.types import (
     ChatRequest,
     Message,
@@ -56,9 +58,17 @@ def parse_request(body: dict[str, Any]) -> ChatRequest:
         service_tier=_TIERS.get(tier or "", tier),
         **_output(fields, extras),
         extras=extras,
+        named=_named(body),
     )
     fields.close(extras)
     return request
+
+
+def _named(body: dict[str, Any]) -> dict[str, str]:
+    """Return by which name thinking and a schema were asked for, where it is not the usual one."""
+    effort = {} if body.get("thinking") else {"thinking": "output_config.effort"}
+    older = {"output_config.format": "output_format"} if body.get("output_format") else {}
+    return {**effort, **older}
 
 
 def _messages(fields: Fields, extras: Extras) -> tuple[Message, ...]:
@@ -78,7 +88,9 @@ def _message(message: Fields, extras: Extras) -> Message:
         raise wrong(message.at("role"), "user or assistant")
     parts = read_blocks(message, "content", extras)
     message.close(extras)
-    return Message(role=_ROLES[role], parts=parts)
+    said = Message(role=_ROLES[role], parts=parts)
+    check_speaker(said, message.at("content"))
+    return said
 
 
 def _user(fields: Fields, extras: Extras) -> str | None:
@@ -99,7 +111,7 @@ def _tools(fields: Fields, extras: Extras) -> tuple[Tool, ...]:
             extras[tool.at("type")] = kind
             continue
         tool.drop("defer_loading", False)
-        tool.drop("eager_input_streaming", False)
+        tool.flag("eager_input_streaming")
         tool.drop("allowed_callers", ["direct"])
         tools.append(
             Tool(
@@ -163,4 +175,5 @@ def _reasoning(thinking: Fields | None, effort: str | None, extras: Extras) -> R
     thinking.drop("display", "summarized")
     budget = thinking.integer("budget_tokens")
     thinking.close(extras)
-    return Reasoning(enabled=kind != "disabled", effort=effort, budget=budget)
+    enabled = kind != "disabled"
+    return Reasoning(enabled=enabled, effort=effort, budget=budget, visible=enabled)

@@ -136,8 +136,9 @@ def _tool_result(part: ToolResultPart) -> Wire:
 def _thinking(part: ThinkingPart) -> Wire:
     if part.redacted is not None:
         return {"type": "redacted_thinking", "data": part.redacted}
-    if part.signature is None:
-        raise unexpressible("messages[].reasoning_content", "thinking goes back only when signed")
+    if part.signature is None or ":" in part.signature:  # none of its own has a colon
+        why = "thinking goes back only when signed, and to who signed it"
+        raise unexpressible("messages[].reasoning_content", why)
     return {"type": "thinking", "thinking": part.text, "signature": part.signature}
 
 

@@ -26,6 +26,8 @@ class Block(Struct):
     id: Any = None
     name: Any = None
     input: Any = None
+    citation: Any = None
+    citations: Any = None
     stop_reason: Any = None
     stop_sequence: Any = None
 
@@ -72,12 +74,13 @@ class Seen:
     the usage is `estimated`, so that a stream that ends early is not charged by it.
     """
 
-    __slots__ = ("_reported", "facts", "open_block")
+    __slots__ = ("_reported", "_runs", "facts", "open_block")
 
     def __init__(self) -> None:
         self.facts = Facts()
         self.open_block: int | None = None  # begun, and not stopped
         self._reported: dict[str, Any] = {}
+        self._runs = 0  # of code, which no usage tells of
 
     def event(self, event: Event) -> None:
         if event.message is not None:
@@ -113,12 +116,14 @@ class Seen:
         self.facts.output_bytes += size
         if size or block.type in {"tool_use", "redacted_thinking"}:
             self.facts.content = True
+        if block.type == "server_tool_use":
+            self._runs += str(block.name).endswith("code_execution")
 
     def _usage(self, raw: bytes, *, final: bool) -> None:
         try:
             reported = msgspec.json.decode(raw)
             merged = _merged(self._reported, reported)
-            self.facts.usage = read_usage(merged, estimated=not final)
+            self.facts.usage = read_usage(merged, runs=self._runs, estimated=not final)
             self._reported = merged
         except ValueError:
             self.facts.usage_invalid = raw[:RAW_KEPT].decode(errors="replace")
@@ -131,21 +136,45 @@ def _merged(before: dict[str, Any], reported: object) -> dict[str, Any]:
     return {**before, **{name: value for name, value in reported.items() if value is not None}}
 
 
-def read_usage(reported: dict[str, Any], *, estimated: bool = False) -> Usage:
-    """Return a usage object as ours. Raises ValueError where a count is none."""
-    read = count(reported.get("cache_read_input_tokens"))
-    written = count(reported.get("cache_creation_input_tokens"))
-    long = min(count_in(reported, "cache_creation", "ephemeral_1h_input_tokens"), written)
+def read_usage(reported: dict[str, Any], *, runs: int = 0, estimated: bool = False) -> Usage:
+    """Return a usage object as ours; without a count of output it is only a beginning.
+
+    Raises ValueError where a count is none, or that of input is missing.
+    """
+    if reported.get("input_tokens") is None:
+        raise ValueError("no usage")
+    used, rounds = _tokens(reported), _iterations(reported)
+    beside = [_tokens(one) for one in rounds if one.get("type") == "compaction"]
+    read, written, long, total, output = map(sum, zip(used, *beside, strict=True))
     return Usage(
-        input=count(reported.get("input_tokens")) + read + written,
-        output=count(reported.get("output_tokens")),
+        input=total,
+        output=output,
         cache_read=read,
         cache_write=written - long,
         cache_write_1h=long,
         reasoning=count_in(reported, "output_tokens_details", "thinking_tokens"),
-        tool_calls=count_in(reported, "server_tool_use", "web_search_requests"),
-        estimated=estimated,
+        tool_calls=count_in(reported, "server_tool_use", "web_search_requests") + runs,
+        other_model=sum(sum(_tokens(one)[3:]) for one in rounds if "model" in one),
+        estimated=estimated or reported.get("output_tokens") is None,
     )
+
+
+def _tokens(reported: dict[str, Any]) -> tuple[int, int, int, int, int]:
+    """Return what was read from the cache, written to it, for an hour of that, input and output."""
+    read = count(reported.get("cache_read_input_tokens"))
+    written = count(reported.get("cache_creation_input_tokens"))
+    long = min(count_in(reported, "cache_creation", "ephemeral_1h_input_tokens"), written)
+    total = count(reported.get("input_tokens")) + read + written
+    return read, written, long, total, count(reported.get("output_tokens"))
+
+
+def _iterations(reported: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the rounds of an answer. The counts beside them are the sum of the model's own.
+
+    Not of those in which a conversation was made shorter, nor of those by another model.
+    """
+    found = reported.get("iterations")
+    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
 
 
 def render_usage(usage: Usage) -> dict[str, Any]:
@@ -178,13 +207,18 @@ _STATUS_OF = {
     "overloaded_error": 529,
 }
 _CONTEXT_WORDS = ("prompt is too long", "exceed context limit")
+_POLICY_WORDS = "blocked by content filtering policy"
 
 
 def complaint(error: object) -> Complaint:
     """Return what an error object says."""
     message = error.get("message") if isinstance(error, dict) else None
     text = message if isinstance(message, str) else ""
-    return Complaint(message=text, context_length=any(word in text for word in _CONTEXT_WORDS))
+    return Complaint(
+        message=text,
+        context_length=any(word in text for word in _CONTEXT_WORDS),
+        content_policy=_POLICY_WORDS in text,
+    )
 
 
 def error_in_answer(error: object) -> GatewayError:

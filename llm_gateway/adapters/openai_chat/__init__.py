@@ -3,6 +3,8 @@
 How its words cross to others stands in `request` (read) and `outgoing` (written).
 """
 
+from collections.abc import Mapping
+
 from llm_gateway.adapters.openai_chat.answer import read_answer, reader
 from llm_gateway.adapters.openai_chat.call import parse_call, render_relay
 from llm_gateway.adapters.openai_chat.errors import parse_error, render_error, render_stream_error
@@ -25,7 +27,9 @@ __all__ = [
     "render_relay",
     "render_request",
     "render_stream_error",
+    "words",
     "writer",
 ]
 
 name = "openai_chat"
+words: Mapping[str, str] = {}

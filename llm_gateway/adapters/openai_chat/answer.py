@@ -1,15 +1,18 @@
 """Read OpenAI chat answers, streamed or whole, into events by the same steps.
 
 Reasoning comes as `reasoning_content` or `reasoning` from compatible servers, as parts of a list
-that is the content, or signed as `thinking_blocks` (see `writer`).
+that is the content, or signed as `thinking_blocks` (see `writer`) or `reasoning_details`.
 """
 
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
+from msgspec import UNSET, Raw
+
 from llm_gateway.adapters import sse
 from llm_gateway.adapters.counting import text_or_none, texts
-from llm_gateway.adapters.openai_chat import wire
+from llm_gateway.adapters.openai_chat import sources, wire
 from llm_gateway.adapters.openai_chat.relay import DONE, whole
 from llm_gateway.types import (
     End,
@@ -17,10 +20,12 @@ from llm_gateway.types import (
     Facts,
     Finish,
     FinishReason,
+    Logprobs,
     RefusalDelta,
     Start,
     TextDelta,
     ThinkingDelta,
+    TokenLogprob,
     ToolCallDelta,
     ToolCallStart,
     UsageSeen,
@@ -49,11 +54,11 @@ def read_answer(body: bytes) -> tuple[list[Event], Facts]:
 class ChatReader:
     """One answer's state: what has begun, and which tool call an entry continues."""
 
-    __slots__ = ("_begun", "_calls", "_ids", "_refused", "_started", "facts")
+    __slots__ = ("_begun", "_calls", "_cited", "_ids", "_refused", "_started", "facts")
 
     def __init__(self) -> None:
         self.facts = Facts()
-        self._started = False
+        self._started = self._cited = False
         self._refused: set[int] = set()
         self._ids: dict[tuple[int, int], str] = {}  # (choice, place on the wire) -> id
         self._calls: dict[tuple[int, int], int] = {}  # the same -> our number
@@ -88,6 +93,9 @@ class ChatReader:
                 created=chunk.created if type(chunk.created) is int else None,
             )
         for choice in chunk.choices or ():
+            if isinstance(choice.finish_reason, str) and not self._cited:
+                self._cited = True
+                yield from sources.search_results(chunk.search_results, chunk.citations)
             yield from self._choice(choice)
         if self.facts.usage is not None and self.facts.usage is not before:
             yield UsageSeen(usage=self.facts.usage)
@@ -101,7 +109,12 @@ class ChatReader:
             if isinstance(said.refusal, str) and said.refusal:
                 self._refused.add(number)
                 yield RefusalDelta(text=said.refusal, choice=number)
+            yield from sources.annotations(said.annotations, number)
             yield from self._tool_calls(said.tool_calls, number)
+        else:
+            yield from _content(choice.text, number)
+        if choice.logprobs is not UNSET:
+            yield from _logprobs(choice.logprobs, number)
         if isinstance(choice.finish_reason, str):
             yield Finish(reason=self._reason(choice.finish_reason, number), choice=number)
 
@@ -150,8 +163,10 @@ def _thinking(said: wire.Delta, choice: int, *, whole: bool) -> Iterator[Event]:
     """Read reasoning; a signed block of a stream comes after its text, a whole one holds it."""
     blocks = said.thinking_blocks if isinstance(said.thinking_blocks, list) else []
     text = said.reasoning_content or said.reasoning
-    if isinstance(text, str) and text and not (whole and blocks):
+    details = list(sources.signed(said.reasoning_details, choice, whole=whole))
+    if isinstance(text, str) and text and not (whole and (blocks or details)):
         yield ThinkingDelta(text=text, choice=choice)
+    yield from details
     for block in blocks:
         if isinstance(block, dict):
             yield ThinkingDelta(
@@ -160,6 +175,25 @@ def _thinking(said: wire.Delta, choice: int, *, whole: bool) -> Iterator[Event]:
                 redacted=text_or_none(block.get("data")),
                 choice=choice,
             )
+
+
+def _logprobs(raw: Raw, choice: int) -> Iterator[Event]:
+    told = msgspec.json.decode(raw)
+    content = told.get("content") if isinstance(told, dict) else None
+    tokens = tuple(map(_token, content if isinstance(content, list) else ()))
+    if tokens:
+        yield Logprobs(tokens=tokens, choice=choice)
+
+
+def _token(one: Any) -> TokenLogprob:  # noqa: ANN401 - JSON
+    named = one if isinstance(one, dict) else {}
+    raw, top, logprob = named.get("bytes"), named.get("top_logprobs"), named.get("logprob")
+    return TokenLogprob(
+        token=text_or_none(named.get("token")) or "",
+        logprob=float(logprob) if isinstance(logprob, int | float) else 0.0,
+        raw=tuple(raw) if isinstance(raw, list) else None,
+        top=tuple(map(_token, top if isinstance(top, list) else ())),
+    )
 
 
 def _content(content: object, choice: int) -> Iterator[Event]:

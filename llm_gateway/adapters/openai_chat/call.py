@@ -3,6 +3,8 @@
 from typing import Any
 
 from llm_gateway.adapters.base import Changes
+from llm_gateway.adapters.counting import text_or_none
+from llm_gateway.adapters.paths import path_for
 from llm_gateway.adapters.steering import refuse_steering
 from llm_gateway.adapters.steering_fields import (
     Media,
@@ -40,6 +42,7 @@ def parse_call(body: dict[str, Any], *, size: int) -> Call:
     tools = object_list(body, "tools") + object_list(body, "functions")
     media = media_in(messages, _read_media)
     stream = flag(body, "stream")
+    searches = body.get("web_search_options") is not None  # once for each answer
     return Call(
         dialect="openai_chat",
         operation="chat",
@@ -53,9 +56,14 @@ def parse_call(body: dict[str, Any], *, size: int) -> Call:
         end_user=_end_user(body),
         needs=_needs(body, stream=stream, tools=bool(tools), images=bool(media.images)),
         items=len(messages) + len(tools),
-        images=media.images + media.documents,
+        images=media.images,
+        documents=media.documents,
         audio=media.audio,
         media_bytes=media.inline_bytes,
+        searches=int(searches),
+        unreported_calls=int(searches),
+        units=_units(body, media, searches=searches),
+        unsized=_elsewhere(messages) or ("web_search_options" if searches else ""),
     )
 
 
@@ -68,7 +76,8 @@ def render_relay(call: Call, changes: Changes, quirks: Quirks) -> Outgoing:
         used = [field for field in MAX_TOKENS_FIELDS if body.get(field) is not None]
         for field in used or [quirks.max_tokens_field]:
             body[field] = changes.max_output_tokens
-    return outgoing(PATH, body, quirks.default_headers, stream=call.stream)
+    path = path_for("chat", PATH, changes.upstream_name, quirks)
+    return outgoing(path, body, quirks.default_headers, stream=call.stream)
 
 
 def _max_tokens(body: dict[str, Any]) -> int | None:
@@ -110,9 +119,27 @@ def _needs(body: dict[str, Any], *, stream: bool, tools: bool, images: bool) -> 
         "tools": tools,
         "vision": images,
         "json_schema": optional_object(body, "response_format").get("type") == "json_schema",
-        "reasoning": body.get("reasoning_effort") not in {None, "none"},
+        "reasoning": text_or_none(body.get("reasoning_effort")) not in {None, "none"},
     }
     return frozenset({"chat", *(need for need, wanted in asked.items() if wanted)})
+
+
+def _units(body: dict[str, Any], media: Media, *, searches: bool) -> frozenset[str]:
+    modalities = body.get("modalities")
+    asked = {
+        "audio_input_token": bool(media.audio),
+        "audio_output_token": isinstance(modalities, list) and "audio" in modalities,
+        "tool_call": searches,
+    }
+    return frozenset(unit for unit, wanted in asked.items() if wanted)
+
+
+def _elsewhere(messages: list[Any]) -> str:
+    """Name the first message that gives its sound by the id of an earlier answer."""
+    for index, message in enumerate(messages):
+        if isinstance(message, dict) and isinstance(message.get("audio"), dict):
+            return f"messages[{index}].audio"
+    return ""
 
 
 _MEDIA = {"image_url": "url", "input_audio": "data", "file": "file_data"}

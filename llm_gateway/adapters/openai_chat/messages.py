@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+from msgspec.structs import replace
+
 from llm_gateway.adapters.fields import Fields, wrong
 from llm_gateway.adapters.media import split_data_url
 from llm_gateway.types import (
@@ -39,7 +41,7 @@ def read_message(message: Fields, extras: Extras) -> Message:
     if role == "assistant":
         parts = _assistant(message, extras)
     elif role == "tool":
-        parts = [_tool_result(message, extras)]
+        parts, name = [_tool_result(message, extras)], None  # of the tool: the call's id says it
     else:
         parts = _content(message, extras)
     message.close(extras)
@@ -48,11 +50,11 @@ def read_message(message: Fields, extras: Extras) -> Message:
 
 def _assistant(message: Fields, extras: Extras) -> list[Part]:
     parts: list[Part] = _thinking(message, extras)
-    parts += _content(message, extras)
+    parts += _signed(_content(message, extras), _signature(message, extras))
     refusal = message.text("refusal")
     if refusal:
         parts.append(RefusalPart(text=refusal))
-    message.drop("annotations", [])
+    message.take("annotations")  # where an earlier answer was from: its text says the same
     return parts + [_tool_call(call, extras) for call in message.objects("tool_calls")]
 
 
@@ -73,6 +75,27 @@ def _thinking(message: Fields, extras: Extras) -> list[Part]:
     return blocks or ([ThinkingPart(text=text)] if text else [])
 
 
+def _signed(parts: list[Part], signature: str | None) -> list[Part]:
+    """Return the content with its last text signed."""
+    if signature is None:
+        return parts
+    last = parts[-1] if parts else None
+    if isinstance(last, TextPart):
+        return [*parts[:-1], replace(last, signature=signature)]
+    return [*parts, TextPart(text="", signature=signature)]
+
+
+def _signature(holder: Fields, extras: Extras) -> str | None:
+    """Return Google's signature of a call or a message, where Google's own servers put it."""
+    extra = holder.inner("extra_content")
+    google = extra.inner("google") if extra else None
+    signature = google.text("thought_signature") if google else None
+    for fields in (extra, google):
+        if fields is not None:
+            fields.close(extras)
+    return signature
+
+
 def _tool_call(call: Fields, extras: Extras) -> ToolCallPart:
     function = call.inner("function")
     if function is None:
@@ -83,6 +106,7 @@ def _tool_call(call: Fields, extras: Extras) -> ToolCallPart:
         id=call.required("id"),
         name=function.required("name"),
         arguments=function.text("arguments") or "{}",
+        signature=_signature(call, extras),
     )
     function.close(extras)
     call.close(extras)

@@ -13,19 +13,29 @@
 | schema asked for without a name | the name `response` |
 
 Refused by name: `top_k`, signed thinking, images in a tool's result, documents by URL, more than
-four stop sequences, and every extra.
+four stop sequences, and every extra but `text.verbosity` and what steers the prompt cache. A row's
+quirks say where a server has other words, or more of them: then those are written.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from llm_gateway.adapters.openai_chat.call import PATH
 from llm_gateway.adapters.openai_chat.turns import render_message
-from llm_gateway.adapters.refusal import refuse_extras, unexpressible
+from llm_gateway.adapters.paths import path_for
+from llm_gateway.adapters.refusal import known_extras, unexpressible
 from llm_gateway.adapters.steering_fields import outgoing
 from llm_gateway.types import ChatRequest, Outgoing, Quirks, Reasoning, ResponseFormat, Tool
 
 MAX_STOPS = 4
 _EFFORT_BY_BUDGET = ((2048, "low"), (8192, "medium"))
+# What callers of the responses dialect say that this protocol has a word for too.
+_EXTRAS = {
+    "text.verbosity": "verbosity",
+    "prompt_cache_key": "prompt_cache_key",
+    "prompt_cache_retention": "prompt_cache_retention",
+    "prompt_cache_options": "prompt_cache_options",
+}
 
 
 def render_request(request: ChatRequest, quirks: Quirks, *, default_max_tokens: int) -> Outgoing:
@@ -34,13 +44,15 @@ def render_request(request: ChatRequest, quirks: Quirks, *, default_max_tokens: 
     `default_max_tokens` is for protocols that must name a bound; this one need not.
     """
     del default_max_tokens
-    refuse_extras(request)
-    if request.top_k is not None:
+    extras = known_extras(request, quirks.extras.union(_EXTRAS))
+    if request.top_k is not None and not quirks.top_k:
         raise unexpressible("top_k")
     body = {key: value for key, value in _fields(request, quirks).items() if value is not None}
+    body |= {_EXTRAS.get(name, name): value for name, value in extras.items()}
     for name in quirks.unsupported.intersection(body):
         raise unexpressible(name)
-    return outgoing(PATH, body, quirks.default_headers, stream=request.stream)
+    path = path_for("chat", PATH, request.model, quirks)
+    return outgoing(path, body, quirks.default_headers, stream=request.stream)
 
 
 def _fields(request: ChatRequest, quirks: Quirks) -> dict[str, Any]:
@@ -56,7 +68,8 @@ def _fields(request: ChatRequest, quirks: Quirks) -> dict[str, Any]:
         "temperature": request.temperature,
         "top_p": request.top_p,
         "stop": _stop(request.stop),
-        "seed": request.seed,
+        quirks.seed_field: request.seed,
+        "top_k": request.top_k,
         "n": request.choices if request.choices > 1 else None,
         "frequency_penalty": request.frequency_penalty,
         "presence_penalty": request.presence_penalty,
@@ -64,7 +77,7 @@ def _fields(request: ChatRequest, quirks: Quirks) -> dict[str, Any]:
         "logprobs": request.logprobs or None,
         "top_logprobs": request.top_logprobs,
         "response_format": _response_format(request.response_format, quirks),
-        "reasoning_effort": _effort(request.reasoning),
+        **_REASONING[quirks.reasoning_field](request.reasoning),
         "user": request.user,
         "service_tier": request.service_tier,
         "metadata": request.metadata,
@@ -77,7 +90,7 @@ def _fields(request: ChatRequest, quirks: Quirks) -> dict[str, Any]:
 
 def _stop(stop: tuple[str, ...]) -> list[str] | None:
     if len(stop) > MAX_STOPS:
-        raise unexpressible("stop_sequences", f"at most {MAX_STOPS} stop sequences are possible")
+        raise unexpressible("stop", f"at most {MAX_STOPS} stop sequences are possible")
     return list(stop) or None
 
 
@@ -107,7 +120,7 @@ def _response_format(wanted: ResponseFormat | None, quirks: Quirks) -> dict[str,
     if wanted.kind == "json":
         return {"type": "json_object"}
     if not quirks.json_schema:
-        raise unexpressible("output_config.format")
+        raise unexpressible("response_format")
     schema = {
         "name": wanted.name or "response",
         "schema": wanted.schema,
@@ -118,12 +131,48 @@ def _response_format(wanted: ResponseFormat | None, quirks: Quirks) -> dict[str,
     return {"type": "json_schema", "json_schema": given}
 
 
-def _effort(reasoning: Reasoning | None) -> str | None:
+def effort(reasoning: Reasoning | None) -> str | None:
+    """Return the protocol's word for how much to think, None where it is left to the model."""
     if reasoning is None or not reasoning.enabled:
         return None
     if reasoning.effort is not None or reasoning.budget is None:
         return reasoning.effort
-    for bound, effort in _EFFORT_BY_BUDGET:
+    for bound, word in _EFFORT_BY_BUDGET:
         if reasoning.budget <= bound:
-            return effort
+            return word
     return "high"
+
+
+def _words(reasoning: Reasoning | None) -> dict[str, Any]:
+    return {"reasoning_effort": effort(reasoning)}
+
+
+def _measured(reasoning: Reasoning | None) -> dict[str, Any]:
+    """Return how much to think where the server takes words, tokens and neither."""
+    if reasoning is None:
+        return {}
+    if not reasoning.enabled:
+        return {"reasoning": {"enabled": False}}
+    if reasoning.budget is not None:
+        return {"reasoning": {"max_tokens": reasoning.budget}}
+    by_words = {"enabled": True} if reasoning.effort is None else {"effort": reasoning.effort}
+    return {"reasoning": by_words}
+
+
+def _switched(reasoning: Reasoning | None) -> dict[str, Any]:
+    """Return whether to think where the server takes no measure of it."""
+    if reasoning is None:
+        return {}
+    return {"thinking": {"type": "enabled" if reasoning.enabled else "disabled"}}
+
+
+def _switched_by_words(reasoning: Reasoning | None) -> dict[str, Any]:
+    return {**_switched(reasoning), **_words(reasoning)}
+
+
+_REASONING: dict[str, Callable[[Reasoning | None], dict[str, Any]]] = {
+    "reasoning_effort": _words,
+    "reasoning": _measured,
+    "thinking": _switched,
+    "thinking, reasoning_effort": _switched_by_words,
+}

@@ -16,6 +16,7 @@ from llm_gateway.errors import InvalidAnswerError
 from llm_gateway.types import Call, Facts, Usage
 
 DONE = b"[DONE]"
+DONE_FRAME = sse.unnamed(DONE)
 _NULL_USAGE = b',"usage":null'
 _MODEL_KEY = b'"model"'
 _MODEL = re.compile(rb'"model"\s*:\s*("(?:[^"\\]|\\.)*")')
@@ -87,7 +88,7 @@ class ChatRelay:
     def _renamed(self, frame: bytes, data: bytes, chunk: wire.Chunk) -> bytes:
         if frame.startswith(self._start):
             return self._new_start + frame[len(self._start) :]
-        if not isinstance(chunk.model, str):
+        if not isinstance(chunk.model, str) or not chunk.model:
             return frame
         offset = frame.find(data)
         member = next(member for member in splice.members(data) if member.key == "model")
@@ -132,6 +133,9 @@ def whole(body: bytes) -> wire.Chunk:
         raise wire.error_in_answer(answer.error)
     if not answer.choices:
         raise InvalidAnswerError("The provider's answer has no choices.")
+    for choice in answer.choices:
+        if choice.message is not None:
+            choice.delta = None  # Perplexity's, which says nothing more
     return answer
 
 

@@ -4,14 +4,15 @@ What has no word goes to `extras` under its full path, so that a target of anoth
 it by name. Left out is only null and what says the protocol's default (`n: 1`, `store: false`).
 `stream_options` speaks of this side's stream only and does not cross.
 
-Two fields are extensions that compatible servers and our own answers use: `reasoning_content`, the
-text of earlier reasoning, and `thinking_blocks`, the same with signatures; where both stand, the
-blocks are meant and the text is their copy.
+Three fields are extensions that compatible servers and our own answers use: `reasoning_content`,
+the text of earlier reasoning; `thinking_blocks`, the same with signatures, of which the text is a
+copy where both stand; and `extra_content.google.thought_signature`, of a message or of a tool call,
+what Google signed.
 """
 
 from typing import Any
 
-from llm_gateway.adapters.fields import Fields, wrong
+from llm_gateway.adapters.fields import Fields, other_names, wrong
 from llm_gateway.adapters.openai_chat.messages import read_message
 from llm_gateway.types import ChatRequest, Reasoning, ResponseFormat, Tool, ToolChoice
 
@@ -55,6 +56,7 @@ def parse_request(body: dict[str, Any]) -> ChatRequest:
         service_tier=fields.text("service_tier"),
         metadata=fields.mapping("metadata") or None,
         extras=extras,
+        named=other_names(body, user="safety_identifier", max_tokens="max_completion_tokens"),
     )
     fields.close(extras)
     return request
@@ -82,7 +84,7 @@ def _tools(fields: Fields, extras: dict[str, Any]) -> tuple[Tool, ...]:
     tools = []
     for index, item in enumerate(fields.array("tools")):
         tool = Fields(item, f"tools[{index}]")
-        if tool.text("type") != "function":
+        if (tool.text("type") or "function") != "function":  # Mistral's own client leaves it out
             extras[tool.at("type")] = item
             continue
         function = tool.inner("function")

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from llm_gateway.adapters.media import data_url
+from llm_gateway.adapters.openai_chat.accents import call_id, said_and_thought
 from llm_gateway.adapters.refusal import unexpressible
 from llm_gateway.types import (
     AudioPart,
@@ -24,29 +25,27 @@ Wire = dict[str, Any]
 
 def render_message(message: Message, quirks: Quirks) -> list[Wire]:
     """Return the messages one becomes: each tool's result is a message of its own, and first."""
-    results = [_result(part) for part in message.parts if isinstance(part, ToolResultPart)]
+    results = [_result(part, quirks) for part in message.parts if isinstance(part, ToolResultPart)]
     rest = [part for part in message.parts if not isinstance(part, ToolResultPart)]
     if not rest and results:
         return results
     role: str = message.role
     if role == "developer" and not quirks.developer_role:
         role = "system"
-    written = _assistant(rest) if role == "assistant" else {"content": _content(rest)}
+    written = _assistant(rest, quirks) if role == "assistant" else {"content": _content(rest)}
     name = {} if message.name is None else {"name": message.name}
     return [*results, {"role": role, **name, **written}]
 
 
-def _assistant(parts: Sequence[Part]) -> Wire:
+def _assistant(parts: Sequence[Part], quirks: Quirks) -> Wire:
     said: list[Part] = [part for part in parts if isinstance(part, TextPart)]
-    calls = [_tool_call(part) for part in parts if isinstance(part, ToolCallPart)]
+    calls = [_tool_call(part, quirks) for part in parts if isinstance(part, ToolCallPart)]
     refusals = [part.text for part in parts if isinstance(part, RefusalPart)]
-    thoughts = [_thought(part) for part in parts if isinstance(part, ThinkingPart)]
+    thoughts = [part for part in parts if isinstance(part, ThinkingPart)]
     known = len(said) + len(calls) + len(refusals) + len(thoughts)
     if known < len(parts):
         raise unexpressible("messages[].content", "an assistant's turn holds text and tool calls")
-    written: Wire = {"content": _content(said) if said else None}
-    if thoughts:
-        written["reasoning_content"] = "".join(thoughts)
+    written = said_and_thought(_content(said) if said else None, thoughts, quirks)
     if refusals:
         written["refusal"] = "".join(refusals)
     if calls:
@@ -54,18 +53,12 @@ def _assistant(parts: Sequence[Part]) -> Wire:
     return written
 
 
-def _thought(part: ThinkingPart) -> str:
-    if part.signature or part.redacted:
-        raise unexpressible("messages[].content[].thinking", "signed thinking is its author's only")
-    return part.text
-
-
-def _tool_call(part: ToolCallPart) -> Wire:
+def _tool_call(part: ToolCallPart, quirks: Quirks) -> Wire:
     function = {"name": part.name, "arguments": part.arguments}
-    return {"id": part.id, "type": "function", "function": function}
+    return {"id": call_id(part.id, quirks), "type": "function", "function": function}
 
 
-def _result(part: ToolResultPart) -> Wire:
+def _result(part: ToolResultPart, quirks: Quirks) -> Wire:
     texts = []
     for leaf in part.content:
         if not isinstance(leaf, TextPart):
@@ -73,7 +66,8 @@ def _result(part: ToolResultPart) -> Wire:
         texts.append(leaf)
     if part.is_error:
         texts = [TextPart(text=f"Error: {texts[0].text if texts else ''}"), *texts[1:]]
-    return {"role": "tool", "tool_call_id": part.call_id, "content": _content(texts)}
+    called = call_id(part.call_id, quirks)
+    return {"role": "tool", "tool_call_id": called, "content": _content(texts)}
 
 
 def _content(parts: Sequence[Part]) -> str | list[Wire]:
@@ -99,7 +93,7 @@ def _document(part: DocumentPart) -> Wire:
     if part.text is not None:
         return {"type": "text", "text": f"{part.name}\n\n{part.text}" if part.name else part.text}
     if part.data is None or part.media_type is None:
-        raise unexpressible("messages[].content[].source.url", "a document is sent inline")
+        raise unexpressible("messages[].content[].file.file_url", "a document is sent inline")
     file = {
         "filename": part.name or "document.pdf",
         "file_data": data_url(part.media_type, part.data),

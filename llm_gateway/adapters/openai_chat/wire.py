@@ -4,6 +4,7 @@ Fields that only pass through are not decoded. A field of an unexpected type doe
 frame it is in: only what steers has a type.
 """
 
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -15,6 +16,10 @@ from llm_gateway.errors import GatewayError
 from llm_gateway.types import Facts, Usage
 
 NULL = b"null"
+_CACHED = ("prompt_cache_hit_tokens", "cached_tokens", "num_cached_tokens")
+# Nothing costs that: a number that says so is none.
+_DEAREST_USD = 10**6
+_SEARCHES = ("num_search_queries", "num_sources_used")
 
 
 class Delta(Struct):
@@ -24,7 +29,9 @@ class Delta(Struct):
     refusal: Any = None
     reasoning_content: Any = None
     reasoning: Any = None
+    reasoning_details: Any = None
     thinking_blocks: Any = None
+    annotations: Any = None
     tool_calls: Any = None
     function_call: Any = None
 
@@ -38,14 +45,18 @@ class Delta(Struct):
 
 
 class Choice(Struct):
+    """A message or a piece of one; in the older protocol of completions a text."""
+
     index: Any = 0
+    text: Any = None
     delta: Delta | None = None
     message: Delta | None = None
     finish_reason: Any = None
+    logprobs: Raw | UnsetType = UNSET
 
 
 class Chunk(Struct):
-    """A chunk or a whole answer."""
+    """A chunk or a whole answer. Groq tells its usage inside an object of its own as well."""
 
     id: Any = None
     model: Any = None
@@ -53,6 +64,9 @@ class Chunk(Struct):
     choices: list[Choice] | None = None
     usage: Raw | UnsetType = UNSET
     error: Any = None
+    x_groq: Any = None
+    search_results: Any = None
+    citations: Any = None
 
 
 decode = msgspec.json.Decoder(Chunk).decode
@@ -60,18 +74,20 @@ decode = msgspec.json.Decoder(Chunk).decode
 
 def observe(chunk: Chunk, facts: Facts) -> None:
     """Write into `facts` what the chunk tells."""
-    if facts.id is None:
+    if not facts.id:  # Azure's first chunk says nothing of itself
         facts.id, facts.model = text_or_none(chunk.id), text_or_none(chunk.model)
     for choice in chunk.choices or ():
         if isinstance(choice.finish_reason, str):
             facts.finish_reason = choice.finish_reason
         said = choice.delta or choice.message
-        size = said.output_bytes() if said else 0
+        size = said.output_bytes() if said else text_bytes(choice.text)
         if size:
             facts.content = True
             facts.output_bytes += size
     if chunk.usage is not UNSET:
         observe_usage(bytes(chunk.usage), facts)
+    elif isinstance(chunk.x_groq, dict) and "usage" in chunk.x_groq:
+        observe_usage(msgspec.json.encode(chunk.x_groq["usage"]), facts)
 
 
 def observe_usage(raw: bytes, facts: Facts) -> None:
@@ -79,27 +95,64 @@ def observe_usage(raw: bytes, facts: Facts) -> None:
     if raw == NULL:
         return
     try:
-        facts.usage = read_usage(msgspec.json.decode(raw))
+        reported = msgspec.json.decode(raw)
+        facts.usage = read_usage(reported)
+        facts.cost_nano = told_cost(reported)
     except ValueError:
         facts.usage_invalid = raw[:RAW_KEPT].decode(errors="replace")
 
 
+def told_cost(reported: dict[str, Any]) -> int | None:
+    """Return what a usage says that it costs, in nano-dollars; None where it says nothing of use.
+
+    OpenRouter: a number of US dollars, and of its own fee alone where the key is the caller's.
+    Perplexity: an object with the sum.
+    """
+    cost = reported.get("cost")
+    if isinstance(cost, dict):
+        cost = cost.get("total_cost")
+    if isinstance(cost, bool) or not isinstance(cost, int | float) or reported.get("is_byok"):
+        return None
+    if not 0 <= cost < _DEAREST_USD:
+        return None
+    return round(Decimal(str(cost)) * 10**9)
+
+
 def read_usage(reported: object) -> Usage:
-    """Return a usage object as ours. Raises ValueError where it is none."""
+    """Return a usage object as ours; without a count of output it is only a beginning.
+
+    Raises ValueError where it is none.
+    """
     if not isinstance(reported, dict) or reported.get("prompt_tokens") is None:
         raise ValueError("no usage")
+    prompt, output = count(reported["prompt_tokens"]), count(reported.get("completion_tokens"))
+    reasoning = count_in(reported, "completion_tokens_details", "reasoning_tokens")
+    # Counted beside the output: the total says so (xAI), or it stands beside it (Perplexity).
+    if reasoning and reported.get("total_tokens") == prompt + output + reasoning:
+        output += reasoning
+    elif apart := count(reported.get("reasoning_tokens")):
+        reasoning, output = apart, output + apart
     return Usage(
-        input=count(reported["prompt_tokens"]),
-        output=count(reported.get("completion_tokens")),
-        cache_read=count_in(reported, "prompt_tokens_details", "cached_tokens"),
+        input=prompt + count(reported.get("citation_tokens")),
+        output=output,
+        cache_read=_cached(reported),
         cache_write=count_in(reported, "prompt_tokens_details", "cache_write_tokens"),
-        reasoning=count_in(reported, "completion_tokens_details", "reasoning_tokens"),
+        reasoning=reasoning,
         audio_input=count_in(reported, "prompt_tokens_details", "audio_tokens"),
         audio_output=count_in(reported, "completion_tokens_details", "audio_tokens"),
         image_input=count_in(reported, "prompt_tokens_details", "image_tokens"),
         image_output=count_in(reported, "completion_tokens_details", "image_tokens"),
         audio_seconds=count(reported.get("prompt_audio_seconds")),
+        estimated=reported.get("completion_tokens") is None,
+        tool_calls=sum(count(reported.get(name)) for name in _SEARCHES)
+        + count_in(reported, "server_tool_use", "web_search_requests"),
     )
+
+
+def _cached(reported: dict[str, Any]) -> int:
+    """Return what came from the cache, under whichever name a server has for it."""
+    usual = count_in(reported, "prompt_tokens_details", "cached_tokens")
+    return usual or next(filter(None, (count(reported.get(name)) for name in _CACHED)), 0)
 
 
 def render_usage(usage: Usage) -> dict[str, Any]:
@@ -129,6 +182,8 @@ _STATUS_OF = {
     "service_unavailable": 503, "timeout": 504,
 }  # fmt: skip
 _CONTEXT_WORDS = ("maximum context length", "context window", "prompt is too long")
+# OpenAI, Azure, and OpenAI of prompts to models that reason.
+_POLICY_CODES = ("content_policy_violation", "content_filter", "invalid_prompt")
 _ERRORS = range(400, 600)
 
 
@@ -143,6 +198,7 @@ def complaint(error: object) -> Complaint:
         param=param if isinstance(param, str) else None,
         context_length=error.get("code") == "context_length_exceeded"
         or any(words in text for words in _CONTEXT_WORDS),
+        content_policy=error.get("code") in _POLICY_CODES,
     )
 
 

@@ -2,7 +2,8 @@
 
 Reasoning is written as `reasoning_content`. Where the target signed it, each block is also written
 as a whole as `thinking_blocks: [{"index", "type", "thinking", "signature"}]`, or with `data` where
-it is redacted; a client that sends the message back carries the signature with it.
+it is redacted; a client that sends the message back carries the signature with it. What Google
+signs is a call or a text: that signature stands where Google's own compatible servers put it.
 """
 
 from collections.abc import Iterable
@@ -15,12 +16,15 @@ from llm_gateway.adapters.openai_chat.relay import DONE
 from llm_gateway.adapters.openai_chat.wire import render_usage
 from llm_gateway.types import (
     Call,
+    Citation,
     Event,
     Finish,
+    Logprobs,
     RefusalDelta,
     Start,
     TextDelta,
     ThinkingDelta,
+    TokenLogprob,
     ToolCallDelta,
     ToolCallStart,
     Usage,
@@ -55,13 +59,14 @@ class Head:
 class Deltas:
     """Turns events into deltas of a message: the one place where both shapes come from."""
 
-    __slots__ = ("_begun", "_blocks", "_refused", "_thought")
+    __slots__ = ("_begun", "_blocks", "_refused", "_sources", "_thought")
 
     def __init__(self) -> None:
         self._begun: set[int] = set()
         self._refused: set[int] = set()
         self._thought: dict[int, str] = {}
         self._blocks: dict[int, int] = {}
+        self._sources: dict[int, int] = {}
 
     def of(self, event: Event) -> tuple[int, Delta, str | None] | None:
         """Return choice, delta and finish reason; None for an event that is no part of a choice."""
@@ -70,13 +75,20 @@ class Deltas:
                 refused = reason == "refusal" and choice in self._refused
                 word = "stop" if refused else _REASONS.get(reason, reason)
                 return choice, self._first(choice, {}), word
-            case TextDelta(text=text, choice=choice):
+            case TextDelta(text=text, signature=None, choice=choice):
                 delta: Delta = {"content": text}
+            case TextDelta(text=text, signature=str(signature), choice=choice):
+                delta = {"content": text} if text else {}
+                delta["extra_content"] = _signed(signature)
             case RefusalDelta(text=text, choice=choice):
                 self._refused.add(choice)
                 delta = {"refusal": text}
             case ThinkingDelta(choice=choice):
                 delta = self._thinking(event)
+            case Citation(url=str(), choice=choice):
+                number = self._sources.get(choice, 0)
+                self._sources[choice] = number + 1
+                delta = {"annotations": [{"index": number, **_annotation(event)}]}
             case ToolCallStart(choice=choice) | ToolCallDelta(choice=choice):
                 delta = {"tool_calls": [_tool_call(event)]}
             case _:
@@ -111,7 +123,38 @@ def _tool_call(event: ToolCallStart | ToolCallDelta) -> Delta:
     if isinstance(event, ToolCallDelta):
         return {"index": event.index, "function": {"arguments": event.arguments}}
     function = {"name": event.name, "arguments": ""}
-    return {"index": event.index, "id": event.id, "type": "function", "function": function}
+    call = {"index": event.index, "id": event.id, "type": "function", "function": function}
+    if event.signature is not None:
+        call["extra_content"] = _signed(event.signature)
+    return call
+
+
+def _annotation(event: Citation) -> Delta:
+    """Return a source in the web; the protocol has no place for any other."""
+    cited = {
+        "start_index": event.start or 0,
+        "end_index": event.end or 0,
+        "title": event.title or "",
+        "url": event.url,
+    }
+    return {"type": "url_citation", "url_citation": cited}
+
+
+def _signed(signature: str) -> Delta:
+    return {"google": {"thought_signature": signature}}
+
+
+def _logprobs(event: Logprobs) -> Delta:
+    tokens = [
+        {**_token(one), "top_logprobs": [_token(likely) for likely in one.top]}
+        for one in event.tokens
+    ]
+    return {"content": tokens, "refusal": None}
+
+
+def _token(one: TokenLogprob) -> Delta:
+    raw = list(one.token.encode()) if one.raw is None else one.raw
+    return {"token": one.token, "bytes": raw, "logprob": one.logprob}
 
 
 class ChatWriter:
@@ -135,16 +178,13 @@ class ChatWriter:
         if isinstance(event, UsageSeen):
             self._usage = event.usage
             return b""
+        if isinstance(event, Logprobs):
+            return self._chunk(event.choice, b"{}", b"null", _encode(_logprobs(event)))
         part = self._deltas.of(event)
         if part is None:
             return b""
         choice, delta, reason = part
-        body = b'[{"index":%d,"delta":%b,"logprobs":null,"finish_reason":%b}]' % (
-            choice,
-            _encode(delta),
-            _encode(reason),
-        )
-        return sse.unnamed(self._opening + body + self._tail)
+        return self._chunk(choice, _encode(delta), _encode(reason))
 
     def end(self) -> bytes:
         done = sse.unnamed(DONE)
@@ -152,6 +192,15 @@ class ChatWriter:
             return done
         usage = _encode(render_usage(self._usage))
         return sse.unnamed(self._opening + b'[],"usage":' + usage + b"}") + done
+
+    def _chunk(self, choice: int, delta: bytes, reason: bytes, logprobs: bytes = b"null") -> bytes:
+        body = b'[{"index":%d,"delta":%b,"logprobs":%b,"finish_reason":%b}]' % (
+            choice,
+            delta,
+            logprobs,
+            reason,
+        )
+        return sse.unnamed(self._opening + body + self._tail)
 
     def _open(self) -> bytes:
         head = {
@@ -176,6 +225,10 @@ def render_answer(
             head.start(event)
         elif isinstance(event, UsageSeen):
             usage = event.usage
+        elif isinstance(event, Logprobs):
+            choice = choices.setdefault(event.choice, _empty_choice(event.choice))
+            told = choice["logprobs"] or {"content": [], "refusal": None}
+            choice["logprobs"] = {**told, "content": told["content"] + _logprobs(event)["content"]}
         elif part := deltas.of(event):
             number, delta, reason = part
             choice = choices.setdefault(number, _empty_choice(number))
@@ -201,8 +254,10 @@ def _merge(message: Delta, delta: Delta) -> None:
     for name, value in delta.items():
         if name == "tool_calls":
             _merge_call(message.setdefault(name, []), value[0])
-        elif name == "thinking_blocks":
+        elif name in {"thinking_blocks", "annotations"}:
             message.setdefault(name, []).extend(value)
+        elif name == "extra_content":
+            message[name] = value
         elif name == "role" or value is None:
             continue
         else:
