@@ -11,6 +11,7 @@ from typing import Literal
 from msgspec import Struct
 
 from llm_gateway.errors import (
+    BusyError,
     Certainty,
     CredentialError,
     DeadlineError,
@@ -28,6 +29,8 @@ from llm_gateway.errors import (
 from llm_gateway.resilience.rest import told_to_wait_s
 from llm_gateway.types import RetryPolicy
 
+# No wait is shorter than was asked for, nor longer by a tenth once it is over and we are awake.
+TOLD_AND_MORE = 1.05
 LONGEST_TOLD_WAIT_S = 10.0  # a provider that asks for more is answered to the caller instead
 AMBIGUOUS_FAILOVERS = 1
 FEWEST_SUCCESSES = 0.1
@@ -44,7 +47,8 @@ _DEFAULTS: Mapping[type[GatewayError], RetryPolicy] = {
     DroppedError: _FAULT,
 }
 _ONCE = RetryPolicy(max_attempts=1)
-_NEVER_REPEATED = (CredentialError, MissingModelError)  # only somebody's hand mends these
+# Only somebody's hand mends the first two; who waited for the third's turn was refused for good.
+_NEVER_REPEATED = (CredentialError, MissingModelError, BusyError)
 
 
 class RetryBudget(Struct, frozen=True):
@@ -81,6 +85,7 @@ class Situation(Struct, frozen=True, kw_only=True):
     soonest_s: float | None = None
     error_rate: float = 0.0
     repeat_success: float | None = None
+    elsewhere: bool = False  # those left are named for what this one rejected
     started: bool = False  # a byte of the answer has gone to the caller
 
 
@@ -96,10 +101,12 @@ def next_step(situation: Situation, rng: Random) -> Step:
     """Return what follows the last failure, and why."""
     error = situation.failures[-1]
     reason = _why_stop(error, situation)
-    if reason is not None or not isinstance(error, UpstreamError):
-        return Step("stop", reason or "not an upstream error")
+    if reason is not None:
+        return Step("stop", reason)
     if situation.targets_left > 0:
         return Step("next", f"{error.code}: next target")
+    if not isinstance(error, UpstreamError):
+        return Step("stop", "not an upstream error")
     return _repeat(error, situation, rng)
 
 
@@ -120,11 +127,17 @@ def wait_s(policy: RetryPolicy, k: int, rng: Random, *, error_rate: float = 0.0)
     return min(policy.max_delay, policy.initial_delay * factor * jitter)
 
 
+def again_s(rng: Random) -> float:
+    """Return when whoever was refused for want of room had better come back, not all at once."""
+    return rng.uniform(1.0, 5.0)
+
+
 def _why_stop(error: GatewayError, situation: Situation) -> str | None:
     """Return why nothing more may be tried anywhere, or None."""
     if situation.started:
         return "the answer has begun: it cannot be tried again"
-    return _why_final(error) or _why_spent(error, situation)
+    final = None if situation.elsewhere else _why_final(error)
+    return final or _why_spent(error, situation)
 
 
 def _why_final(error: GatewayError) -> str | None:
@@ -141,7 +154,8 @@ def _why_spent(error: GatewayError, situation: Situation) -> str | None:
         return "may be billed already: one failover is all"
     if _used_up(error, situation):
         return f"{len(situation.failures)} attempts are all that the policy allows"
-    if not situation.budget.allows:
+    # A rejection is no failure that could be amplified: the budget is not for it.
+    if not (situation.elsewhere or situation.budget.allows):
         return "the retry budget is empty"
     return None
 
@@ -153,8 +167,8 @@ def _is_ambiguous(error: GatewayError) -> bool:
 def _used_up(error: GatewayError, situation: Situation) -> bool:
     if situation.policy is not None:
         return len(situation.failures) >= situation.policy.max_attempts
-    if situation.targets_left > 0 and isinstance(error, _NEVER_REPEATED):
-        return False  # a bad key or name says nothing of the next target
+    if situation.targets_left > 0 and (situation.elsewhere or isinstance(error, _NEVER_REPEATED)):
+        return False  # a bad key or name, or a rejection, says nothing of the next target
     alike = sum(type(failure) is type(error) for failure in situation.failures)
     return alike >= default_policy(error).max_attempts
 
@@ -175,7 +189,7 @@ def _told_wait(told_s: float, deadline_left_s: float, rng: Random) -> Step:
         return Step("stop", f"the provider asks for {told_s:.0f} s, more than we wait")
     if told_s > deadline_left_s:
         return Step("stop", f"the provider asks for {told_s:.1f} s, more than the deadline leaves")
-    wait = min(told_s * rng.uniform(1.0, 1.1), deadline_left_s)
+    wait = min(told_s * rng.uniform(1.0, TOLD_AND_MORE), deadline_left_s)
     return Step("repeat", f"the provider asked for {told_s:.1f} s", wait)
 
 
