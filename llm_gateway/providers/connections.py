@@ -1,6 +1,8 @@
 """Open connections only to addresses that were judged, and keep them for the next request."""
 
 import socket
+from functools import partial
+from typing import Any, cast
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -12,6 +14,9 @@ from typing_extensions import override
 
 from llm_gateway.errors import NotSentError
 from llm_gateway.providers.addresses import AddressError, check_address
+from llm_gateway.providers.conversation import WHOLE_BUFFER, Conversation
+
+__all__ = ["CheckedResolver", "Connection", "Connector", "talk_over"]
 
 # Below what servers in front of providers allow (60 s and more), so that they seldom close first.
 _KEEP_ALIVE_S = 58.0
@@ -58,6 +63,8 @@ class Connector(aiohttp.TCPConnector):
             keepalive_timeout=_KEEP_ALIVE_S,
         )
         self._kept_alive = kept_alive
+        # What speaks over a new connection; aiohttp's own class is the only other one there is.
+        self._factory = cast("Any", partial(Conversation, bytearray(WHOLE_BUFFER)))
 
     @override
     async def connect(
@@ -77,3 +84,10 @@ class Connector(aiohttp.TCPConnector):
         # The one hook there is for a bound on idle connections; aiohttp only bounds open ones.
         full = len(self._conns.get(key, ())) >= self._kept_alive
         super()._release(key, protocol, should_close=should_close or full)
+
+
+def talk_over(connection: Connection) -> Conversation:
+    """Return what speaks over a connection of the pool. Raises OSError when it is gone."""
+    if connection.protocol is None:
+        raise ConnectionResetError
+    return cast("Conversation", connection.protocol)

@@ -12,11 +12,13 @@ from types import MappingProxyType
 from typing import TypeVar
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from llm_gateway.errors import GatewayError, InvalidAnswerError, UpstreamError
 from llm_gateway.providers.auth import Credential
 from llm_gateway.providers.egress import Egress
 from llm_gateway.providers.endpoint import Endpoint
+from llm_gateway.providers.listed_capabilities import said_of
 from llm_gateway.providers.upstream import Answer
 from llm_gateway.types import Outgoing, Timeouts
 
@@ -29,6 +31,8 @@ _SDKS: Mapping[str, str] = MappingProxyType(
     {
         "openai": "llm_gateway.providers.sdk_openai",
         "anthropic": "llm_gateway.providers.sdk_anthropic",
+        "cohere": "llm_gateway.providers.cohere_models",
+        "gemini": "llm_gateway.providers.gemini_models",
     }
 )
 _MOST_MODELS = 5000
@@ -39,7 +43,10 @@ _OUTPUT_FIELDS = ("max_output_tokens", "max_completion_tokens", "max_tokens")
 
 
 class DiscoveredModel(Struct, frozen=True, kw_only=True):
-    """One line of a provider's model list; `created` is in Unix seconds."""
+    """One line of a provider's model list; `created` is in Unix seconds.
+
+    `capabilities` are those that it names: of the others nothing is known.
+    """
 
     id: str
     title: str | None = None
@@ -47,6 +54,7 @@ class DiscoveredModel(Struct, frozen=True, kw_only=True):
     owned_by: str | None = None
     context_window: int | None = None
     max_output_tokens: int | None = None
+    capabilities: frozenset[str] = frozenset()
 
 
 class Verification(Struct, frozen=True, kw_only=True):
@@ -58,15 +66,20 @@ class Verification(Struct, frozen=True, kw_only=True):
 
 
 class Control(Struct, frozen=True, kw_only=True):
-    """Whom to ask and how: `sdk` is the catalogue row's, None where none speaks to it."""
+    """Whom to ask and how: `sdk` is the catalogue row's, None where none speaks to it.
+
+    `sdk_path` is what its base URL has behind the endpoint's.
+    """
 
     egress: Egress
     endpoint: Endpoint
     credential: Credential | None
     sdk: str | None
+    sdk_path: str = ""
     timeouts: Timeouts = Timeouts()
 
     async def send(self, method: str, outgoing: Outgoing) -> Answer:
+        outgoing = replace(outgoing, path=self.sdk_path + outgoing.path)
         return await self.egress.free_call(
             self.endpoint, method, outgoing, self.credential, self.timeouts
         )
@@ -99,7 +112,8 @@ async def discover(control: Control) -> tuple[DiscoveredModel, ...]:
 
 async def _collected(listed: _Listed, control: Control) -> tuple[DiscoveredModel, ...]:
     found: dict[str, DiscoveredModel] = {}
-    async with aclosing(listed(control.endpoint.base_url, control.send)) as models:
+    base_url = control.endpoint.base_url.rstrip("/") + control.sdk_path
+    async with aclosing(listed(base_url, control.send)) as models:
         async for model in models:
             line = _discovered(model)
             found[line.id] = line
@@ -118,7 +132,7 @@ def _ours(error: BaseException | None) -> GatewayError:
 
 
 def _discovered(model: object) -> DiscoveredModel:
-    id_ = _first(model, ("id",), str)
+    id_ = _first(model, ("id", "name"), str)
     if id_ is None:
         raise InvalidAnswerError("The provider's model list has a line without an id.")
     created_at = _first(model, ("created_at",), datetime)
@@ -131,6 +145,7 @@ def _discovered(model: object) -> DiscoveredModel:
         owned_by=_first(model, ("owned_by",), str),
         context_window=_first(model, _WINDOW_FIELDS, int),
         max_output_tokens=_first(model, _OUTPUT_FIELDS, int),
+        capabilities=said_of(model),
     )
 
 

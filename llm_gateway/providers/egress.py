@@ -6,10 +6,12 @@ cookies, repeats requests and reads proxies from the environment is then not the
 """
 
 import asyncio
+import math
 import re
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
@@ -20,13 +22,14 @@ from yarl import URL
 
 from llm_gateway.errors import InvalidRequestError, NotSentError, UpstreamError
 from llm_gateway.providers import wire
-from llm_gateway.providers.auth import Credential, auth_headers
+from llm_gateway.providers.auth import SIGNED, Credential, auth_headers, signature
 from llm_gateway.providers.connections import CheckedResolver, Connector
 from llm_gateway.providers.endpoint import MOCK_URL, Endpoint
 from llm_gateway.providers.gate import Gate
 from llm_gateway.providers.headers import HOP_HEADER, build_headers
 from llm_gateway.providers.http_upstream import HttpUpstream
 from llm_gateway.providers.mock_transport import MockTransport
+from llm_gateway.providers.sigv4 import Signable
 from llm_gateway.providers.upstream import Answer, Hold, Upstream
 from llm_gateway.providers.watchdog import Watchdog
 from llm_gateway.types import Outgoing, Timeouts
@@ -43,8 +46,9 @@ _PATH = re.compile(
 
 
 class _Call(Struct, frozen=True):
-    """One request to be sent."""
+    """One request to be sent; `whose` is the tenant that waits for it, 0 ourselves."""
 
+    whose: int
     method: str
     endpoint: Endpoint
     outgoing: Outgoing
@@ -95,6 +99,12 @@ class Egress:
         for pool in pools.values():
             await pool.connector.close()
 
+    def check_room(self, provider_id: int, whose: int) -> None:
+        """Raise BusyError where a call for the tenant would not even be let wait."""
+        gate = self._gates.get(provider_id)
+        if gate is not None:
+            gate.check(whose)
+
     async def send(
         self,
         hold: Hold,
@@ -113,7 +123,7 @@ class Egress:
         if hold.id is None:
             raise ValueError("a call that can be billed needs a hold")
         watch = Watchdog(timeouts, deadline, streamed=outgoing.stream)
-        call = _Call("POST", endpoint, outgoing, credential)
+        call = _Call(hold.tenant_id, "POST", endpoint, outgoing, credential)
         return await self._run(call, watch, timeouts.connect, deadline)
 
     async def free_call(
@@ -127,7 +137,7 @@ class Egress:
         """Make a call that no provider bills: model lists, key checks, counting tokens."""
         deadline = self._loop.time() + min(timeouts.total, _LONGEST_FREE_CALL_S)
         watch = Watchdog(timeouts, deadline, streamed=False)
-        call = _Call(method, endpoint, outgoing, credential)
+        call = _Call(0, method, endpoint, outgoing, credential)
         upstream = await self._run(call, watch, timeouts.connect, deadline)
         try:
             body = await upstream.read()
@@ -148,14 +158,17 @@ class Egress:
         target = _target(call.endpoint, call.outgoing.path)
         address = wire.address(call.endpoint.base_url, self._loop)
         host = address.headers["host"]
-        request = wire.request(call.method, target, host, headers, call.outgoing.body)
+        body = call.outgoing.body
+        if call.endpoint.auth == SIGNED:
+            headers |= _signature(call, host, target)
+        head = wire.request_head(call.method, target, host, headers, len(body))
         leave, pool = await self._enter(call, deadline)
         upstream = HttpUpstream(watch, leave)
         failure: UpstreamError | None = None
         try:
             timeout = self._timeout(connect_s, deadline)
             upstream.connected(await pool.connector.connect(address, [], timeout))
-            await upstream.exchange(request)
+            await upstream.exchange(head, body)
         except (UpstreamError, aiohttp.ClientError, OSError) as error:
             failure = upstream.failed(error, deadline=deadline)
         except BaseException:
@@ -170,7 +183,7 @@ class Egress:
         if self._mock is None:
             raise NotSentError("There is no mock provider in this process.")
         gate = self._gate(call.endpoint)
-        await gate.enter(deadline=deadline)
+        await gate.enter(call.whose, deadline=deadline)
         try:
             return self._mock.answer(call.endpoint, call.outgoing, watch, gate.leave)
         except BaseException:
@@ -180,10 +193,10 @@ class Egress:
     async def _enter(self, call: _Call, deadline: float) -> tuple[Callable[[], None], _Pool]:
         """Take a slot of the provider and one of the pool; both are given back by what returns."""
         gate = self._gate(call.endpoint)
-        await gate.enter(deadline=deadline)
+        await gate.enter(call.whose, deadline=deadline)
         pool = self._pool(call.endpoint, call.credential)
         try:
-            await pool.gate.enter(deadline=deadline)
+            await pool.gate.enter(call.whose, deadline=deadline)
         except BaseException:
             gate.leave()
             raise
@@ -209,7 +222,10 @@ class Egress:
         """Bound connecting alone: the watchdog bounds what comes after."""
         bound = min(connect_s, deadline - self._loop.time())
         if self._last_timeout.connect != bound:
-            self._last_timeout = aiohttp.ClientTimeout(connect=max(0.001, bound))
+            # Longer ones would be rounded up to a whole second, past the deadline.
+            self._last_timeout = aiohttp.ClientTimeout(
+                connect=max(0.001, bound), ceil_threshold=math.inf
+            )
         return self._last_timeout
 
     # --- gates and pools
@@ -251,6 +267,15 @@ class Egress:
                 task = self._loop.create_task(pool.connector.close())
                 self._closing.add(task)
                 task.add_done_callback(self._closing.discard)
+
+
+def _signature(call: _Call, host: str, target: str) -> dict[str, str]:
+    return signature(
+        Signable(method=call.method, host=host, path=target, body=call.outgoing.body),
+        call.credential,
+        region=call.endpoint.options.get("region"),
+        now=datetime.now(UTC),
+    )
 
 
 def _target(endpoint: Endpoint, path: str) -> str:

@@ -19,7 +19,7 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     """A provider's address and how it is called; `base_url` is made canonical.
 
     Raises AddressError or InvalidRequestError when it must not be called. `protocol` is the name of
-    the adapter whose headers may be sent. `options` are the mock's.
+    the adapter whose headers may be sent. `options` are those of its kind: the mock's, a region.
     """
 
     provider_id: int

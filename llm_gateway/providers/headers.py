@@ -17,8 +17,12 @@ _ANTHROPIC = frozenset({"anthropic-version", "anthropic-beta"})
 # Protocol (an adapter's name, or ours of alerts) → what may be sent beside `_EVERY`.
 ALLOWED: Mapping[str, frozenset[str]] = MappingProxyType(
     {
+        "openai_batches": _EVERY | _OPENAI,
         "openai_chat": _EVERY | _OPENAI,
+        "openai_completions": _EVERY | _OPENAI,
+        "openai_responses": _EVERY | _OPENAI,
         "openai_embeddings": _EVERY | _OPENAI,
+        "anthropic_batches": _EVERY | _ANTHROPIC,
         "anthropic_messages": _EVERY | _ANTHROPIC,
         "webhook": _EVERY | _WEBHOOK,
     }

@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 
     from genai_prices.types import ModelInfo, ModelPrice, TieredPrices
 
+CATALOGUE = "genai-prices"
 ALWAYS = date(1970, 1, 1)
 _NANO_PER_USD = 1_000_000_000
 
-# Our line → theirs, both per million tokens. Their input, like ours, includes cached tokens.
+# Our line → theirs, all per million tokens. Their input, like ours, includes cached tokens.
 _LINES = {
     "input": "input_mtok",
     "output": "output_mtok",
@@ -28,8 +29,6 @@ _LINES = {
     "cache_write": "cache_write_mtok",
     "cache_write_1h": "cache_write_1h_mtok",
     "reasoning": "output_reasoning_mtok",
-}
-_UNTIERED = {
     "audio_input": "input_audio_mtok",
     "audio_output": "output_audio_mtok",
     "image_input": "input_image_mtok",
@@ -45,7 +44,7 @@ _PIECES = {
 
 def source() -> str:
     """Return where the prices are from, as it is written into every price row."""
-    return f"genai-prices {version('genai-prices')}"
+    return f"{CATALOGUE} {version(CATALOGUE)}"
 
 
 def known_prices(provider: str, upstream_name: str) -> tuple[Price, ...]:
@@ -58,6 +57,12 @@ def known_prices(provider: str, upstream_name: str) -> tuple[Price, ...]:
         return ()
     dated = (_price(_at(model, day), day) for day in _days(model))
     return tuple(price for price in dated if price is not None)
+
+
+def catalogue_entry(provider: str, upstream_name: str) -> str | None:
+    """Return the catalogue's own name of a model's row, such as `openai/gpt-4o`."""
+    model = _find(provider, upstream_name)
+    return f"{provider}/{model.id}" if model else None
 
 
 def known_context_window(provider: str, upstream_name: str) -> int | None:
@@ -95,7 +100,6 @@ def _price(prices: "list[ModelPrice]", day: date) -> Price | None:
     lines = {line: _dearest(prices, theirs) for line, theirs in _LINES.items()}
     if lines["input"] is None and lines["output"] is None:
         return None  # priced by the second, picture or page: nothing here that we count
-    lines |= {line: _dearest(prices, theirs) for line, theirs in _UNTIERED.items()}
     lines |= {line: _fee(prices, *theirs) for line, theirs in _PIECES.items()}
     named = Price(id=0, tiers=_tiers(prices), valid_from=day, source=source())
     return structs.replace(named, **lines)

@@ -101,8 +101,9 @@ class MockUpstream:
     def content_seen(self) -> None:
         self._watch.content_seen()
 
-    async def close(self, *, reuse: bool = True) -> None:  # noqa: ARG002 - there is no connection
+    async def close(self, *, reuse: bool = True) -> bytes:  # noqa: ARG002 - there is no connection
         self.abort()
+        return b""
 
     def abort(self) -> None:
         self._pieces = iter(())

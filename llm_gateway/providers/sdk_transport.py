@@ -44,20 +44,23 @@ class EgressTransport(httpx2.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         path = request.url.raw_path.decode("ascii").removeprefix(self._base_path)
         answer = await self._send(request.method, Outgoing(path=path, body=await request.aread()))
-        if answer.status != _OK:
-            sentence = f"The provider answered with status {answer.status}."
-            raise UpstreamError(
-                _SENTENCES.get(answer.status, sentence), upstream_status=answer.status
-            )
-        media_type = answer.headers.get("content-type", "")
-        if "json" not in media_type.lower():
-            raise InvalidAnswerError("The provider answered with something else than JSON.")
         return httpx2.Response(
             answer.status,
-            headers={"content-type": media_type},
+            headers={"content-type": check_json(answer)},
             content=answer.body,
             request=request,
         )
+
+
+def check_json(answer: Answer) -> str:
+    """Return the content type. Raises UpstreamError for what is no success, or no JSON."""
+    if answer.status != _OK:
+        sentence = f"The provider answered with status {answer.status}."
+        raise UpstreamError(_SENTENCES.get(answer.status, sentence), upstream_status=answer.status)
+    media_type = answer.headers.get("content-type", "")
+    if "json" not in media_type.lower():
+        raise InvalidAnswerError("The provider answered with something else than JSON.")
+    return media_type
 
 
 def client(base_url: str, send: Send) -> httpx2.AsyncClient:

@@ -7,6 +7,8 @@ from msgspec import Struct
 
 # A whole body longer than this is refused (security.md §5).
 LONGEST_BODY = 64 * 1024 * 1024
+# What a model says, and why nothing is said, is shorter than lists of vectors or files.
+LONGEST_CHAT, LONGEST_REFUSAL = 24 * 1024 * 1024, 1024 * 1024
 
 
 class Hold(Protocol):
@@ -14,6 +16,8 @@ class Hold(Protocol):
 
     @property
     def id(self) -> object: ...
+    @property
+    def tenant_id(self) -> int: ...
 
 
 class Upstream(Protocol):
@@ -47,8 +51,11 @@ class Upstream(Protocol):
 
     def content_seen(self) -> None: ...
 
-    async def close(self, *, reuse: bool = True) -> None:
-        """Give the connection back if the rest of the body is short; else, or if not, cut it."""
+    async def close(self, *, reuse: bool = True) -> bytes:
+        """Give the connection back if the rest of the body is short; else, or if not, cut it.
+
+        Returns what there was of a rest.
+        """
         ...
 
     def abort(self) -> None:
