@@ -5,6 +5,9 @@ from collections.abc import Iterable
 
 MOST_BUCKETS = 8
 
+# The name of a tenant's budget that is the ceiling of each of its agent runs.
+RUN_CEILING = "runs.budget"
+
 
 def most_at_once(names: Iterable[str | None]) -> int:
     """Return how many budgets one call can meet, given the name each is for; '' or None is every.

@@ -6,20 +6,33 @@ from collections.abc import Callable, Sequence
 from weakref import WeakSet
 
 from tenants.limits.local import LocalBook
-from tenants.limits.plan import Book, Decision, Meter, Ticket, decide, meters, plan_of
+from tenants.limits.plan import (
+    Book,
+    Decision,
+    Kind,
+    Meter,
+    Ticket,
+    decide,
+    meters,
+    plan_of,
+    tighter,
+)
 from tenants.types import RateRule
 
-__all__ = ["Decision", "Limits", "Meter", "Ticket", "make_limits"]
+__all__ = ["Decision", "Kind", "Limits", "Meter", "Ticket", "make_limits", "tighter"]
 
 RENEW_EVERY_S = 10.0
 UNLIMITED = Decision(allowed=True)
 
 
 class Limits:
-    """Requests, tokens and concurrency of one process, over a back end. One event loop's."""
+    """Requests, tokens and concurrency of one process, over a back end. One event loop's.
 
-    def __init__(self, book: Book) -> None:
-        self.book = book
+    `installation` is whose counters these are: others may share the back end.
+    """
+
+    def __init__(self, installation: str, book: Book) -> None:
+        self._installation, self.book = installation, book
         # A ticket that nobody holds any longer is not renewed: its slots end with their lease.
         self._running: WeakSet[Ticket] = WeakSet()
         self._renewing: asyncio.Task[None] | None = None
@@ -35,7 +48,7 @@ class Limits:
 
         `tokens` is an upper bound of what will be used.
         """
-        plan = plan_of(tenant_id, tuple(rules))
+        plan = plan_of(self._installation, tenant_id, tuple(rules))
         if not plan.bounds:
             return UNLIMITED
         if self._renewing is None:
@@ -66,7 +79,7 @@ class Limits:
 
     async def status(self, tenant_id: int, rules: Sequence[RateRule]) -> list[Meter]:
         """Return a meter for every bound of `rules`, in their order."""
-        plan = plan_of(tenant_id, tuple(rules))
+        plan = plan_of(self._installation, tenant_id, tuple(rules))
         return meters(await self.book.read(plan)) if plan.bounds else []
 
     def renew(self) -> None:
@@ -89,11 +102,11 @@ class Limits:
             self.renew()
 
 
-def make_limits(redis_url: str, live_processes: Callable[[], int]) -> Limits:
+def make_limits(redis_url: str, installation: str, live_processes: Callable[[], int]) -> Limits:
     """Return limits over Redis, or in the process where `redis_url` is empty."""
     own = LocalBook(time.monotonic, live_processes)
     if not redis_url:
-        return Limits(own)
+        return Limits(installation, own)
     from tenants.limits.shared import SharedBook  # noqa: PLC0415 - Redis' client is an extra
 
-    return Limits(SharedBook(redis_url, own))
+    return Limits(installation, SharedBook(redis_url, own))

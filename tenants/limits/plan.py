@@ -2,6 +2,7 @@
 
 A bound is one number of one owner. Keys of a tenant share a hash tag, so that one script sees them
 on one cluster node; a model is limited over all tenants, so its keys carry a tag of their own.
+Every tag begins with the installation, since ids are those of one database.
 """
 
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from functools import lru_cache
 from typing import Literal, Protocol
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from tenants.types import RateRule
 
@@ -108,11 +110,11 @@ class Decision(Struct, frozen=True, kw_only=True):
 
 
 @lru_cache(maxsize=8192)
-def plan_of(tenant_id: int, rules: tuple[RateRule, ...]) -> Plan:
+def plan_of(installation: str, tenant_id: int, rules: tuple[RateRule, ...]) -> Plan:
     bounds = tuple(bound for rule in rules for bound in _bounds(rule))
     return Plan(
         bounds=bounds,
-        keys=tuple(_key(tenant_id, bound) for bound in bounds),
+        keys=tuple(_key(installation, tenant_id, bound) for bound in bounds),
         letters="".join(LETTERS[bound.kind] for bound in bounds),
     )
 
@@ -150,6 +152,24 @@ def decide(answer: Answer, ticket: Ticket | None) -> Decision:
     )
 
 
+def tighter(own: Decision | None, other: Decision) -> Decision:
+    """Return the meters of both, of each kind the one with less left; all else is the first's."""
+    if own is None:
+        return other
+    return replace(
+        own,
+        requests=_less(own.requests, other.requests),
+        tokens=_less(own.tokens, other.tokens),
+        concurrency=_less(own.concurrency, other.concurrency),
+    )
+
+
+def _less(one: Meter | None, other: Meter | None) -> Meter | None:
+    if one is None or other is None:
+        return one or other
+    return other if other.remaining < one.remaining else one
+
+
 def _tightest(answer: Answer) -> dict[Kind, int]:
     places: dict[Kind, int] = {}
     least: dict[Kind, int] = {}
@@ -185,6 +205,6 @@ def _bounds(rule: RateRule) -> list[Bound]:
     ]
 
 
-def _key(tenant_id: int, bound: Bound) -> str:
+def _key(installation: str, tenant_id: int, bound: Bound) -> str:
     tag = f"m{bound.owner_id}" if bound.scope == "model" else f"t{tenant_id}"
-    return f"rl:{{{tag}}}:{bound.kind}:{bound.scope}:{bound.owner_id}"
+    return f"rl:{{{installation}:{tag}}}:{bound.kind}:{bound.scope}:{bound.owner_id}"

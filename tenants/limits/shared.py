@@ -43,20 +43,24 @@ class SharedBook(Book):
 
     @override
     async def take(self, plan: Plan, request_id: str, tokens: int) -> Answer:
+        # Else a limit used up before and beside Redis could be used up a third time in its window.
+        own = await self._own.take(plan, request_id, tokens) if self._pipe.forgot else None
+        if own is not None and own.numbers[0]:
+            return own
         values = [bound.value for bound in plan.bounds]
         arguments = self._arguments("take", plan, request_id, tokens, *values)
 
         def undo(numbers: list[int]) -> None:
             if not numbers[0]:
-                ticket = Ticket(
-                    request_id=request_id, plan=plan, tokens=tokens, second=numbers[2], book=self
-                )
-                self.give(ticket, requests=1, tokens=tokens)
+                answer = Answer(plan=plan, numbers=numbers, book=self)
+                self.give(_ticket(answer, request_id, tokens), requests=1, tokens=tokens)
 
         try:
             numbers = await self._pipe.call(arguments, undo)
         except AwayError:
-            return await self._own.take(plan, request_id, tokens)
+            return own or await self._own.take(plan, request_id, tokens)
+        if own is not None and numbers[0]:
+            self._own.give(_ticket(own, request_id, tokens), requests=1, tokens=tokens)
         return Answer(plan=plan, numbers=numbers, book=self)
 
     @override
@@ -69,6 +73,9 @@ class SharedBook(Book):
 
     @override
     def give(self, ticket: Ticket, *, requests: int, tokens: int) -> None:
+        if self._pipe.forgot:
+            # Its slot here as well; the seconds of Redis name none of ours, so units stay booked.
+            self._own.give(ticket, requests=requests, tokens=tokens)
         plan, second = ticket.plan, ticket.second
         self._pipe.send(self._arguments("give", plan, ticket.request_id, second, requests, tokens))
 
@@ -96,6 +103,16 @@ class SharedBook(Book):
 
     def _arguments(self, operation: str, plan: Plan, *rest: str | int) -> tuple[str | int, ...]:
         return (len(plan.keys), *plan.keys, operation, plan.letters, self._now(), *rest)
+
+
+def _ticket(answer: Answer, request_id: str, tokens: int) -> Ticket:
+    return Ticket(
+        request_id=request_id,
+        plan=answer.plan,
+        tokens=tokens,
+        second=answer.numbers[2],
+        book=answer.book,
+    )
 
 
 def _nothing(_: object) -> None:

@@ -15,6 +15,7 @@ from tenants.money.ops import (
     Admit,
     Correct,
     Expire,
+    HoldAgain,
     Mark,
     Note,
     Op,
@@ -26,7 +27,8 @@ from tenants.money.ops import (
     bound_places,
 )
 from tenants.money.places import Places
-from tenants.money.store import Store, StoreError
+from tenants.money.rows import HoldRow
+from tenants.money.store import Store, StoreError, SurpriseError
 
 _TRIES = 3
 
@@ -47,7 +49,7 @@ def apply_carefully(
 ) -> tuple[list[Result], Head, datetime]:
     """Return the results, the new head of the chain and the instant; committed when it returns."""
     now = store.now()
-    for _ in range(_TRIES):
+    for left in reversed(range(_TRIES)):
         found = places.make(store, _wanted(ops), now)
         store.begin()
         try:
@@ -57,6 +59,11 @@ def apply_carefully(
                 continue
             results, head = _decide_and_write(store, chained, head, ops, (now, found))
             store.commit()
+        except SurpriseError:
+            store.rollback()
+            if not left:
+                raise
+            continue  # a limit was changed between the look and the write
         except GoneError:
             store.rollback()
             places.forget()
@@ -76,7 +83,8 @@ def _decide_and_write(
     at: tuple[datetime, dict[Place, int]],
 ) -> tuple[list[Result], Head]:
     now, found = at
-    hold_ids = {hold_id for op in ops if (hold_id := _hold_id(op))}
+    expiring = {op.hold.id for op in ops if isinstance(op, Expire)}
+    hold_ids = {hold_id for op in ops if (hold_id := _hold_id(op))} - expiring
     ids = {*found.values(), *_bucket_ids(store, ops)}
     buckets = store.lock_buckets(ids, now) if ids else {}
     if not buckets.keys() >= ids:
@@ -85,7 +93,7 @@ def _decide_and_write(
         now=now,
         places=found,
         buckets=buckets,
-        holds=store.lock_holds(hold_ids) if hold_ids else {},
+        holds=_lock_holds(store, hold_ids, expiring),
         past=store.past([attempt for op in ops if (attempt := _attempt(op))]),
         claims=store.claim(
             [op.claim for op in ops if isinstance(op, TakeClaim)], chained.writer_id
@@ -105,10 +113,15 @@ def _decide_and_write(
     return results, head
 
 
+def _lock_holds(store: Store, ids: set[UUID], expiring: set[UUID]) -> dict[UUID, HoldRow]:
+    found = store.lock_holds(ids) if ids else {}
+    return found | store.lock_expired(expiring) if expiring else found
+
+
 def _bucket_ids(store: Store, ops: Sequence[Op]) -> Iterator[int]:
     """Yield the buckets of all holds; they never change, so they may be read before the lock."""
     for op in ops:
-        if isinstance(op, Settle | Expire):
+        if isinstance(op, Settle | Expire | HoldAgain):
             yield from op.hold.bucket_ids or ()
         elif isinstance(op, Correct):
             yield from op.entry.bucket_ids
@@ -133,7 +146,7 @@ def _wanted(ops: Sequence[Op]) -> list[tuple[int, Place]]:
 
 def _hold_id(op: Op) -> UUID | None:
     match op:
-        case Settle() | Expire():
+        case Settle() | Expire() | HoldAgain():
             return op.hold.id
         case Release() | Mark():
             return op.hold_id
@@ -143,7 +156,7 @@ def _hold_id(op: Op) -> UUID | None:
 
 def _attempt(op: Op) -> Attempt | None:
     match op:
-        case Settle():
+        case Settle() | HoldAgain():
             return op.hold.request.request_id, op.hold.request.attempt_no
         case Expire():
             return op.hold.request_id, op.hold.attempt_no

@@ -24,8 +24,8 @@ log = structlog.get_logger(__name__)
 class DayBooks(Struct, frozen=True, kw_only=True):
     """One UTC day in both books.
 
-    `settled_nano` is what ended with its request, which the request log holds too; `later_nano`
-    came after it: orphans, uncertain attempts, corrections.
+    `settled_nano` is what ended with its request, as corrected since, which the request log holds
+    too; `later_nano` came after it: orphans, uncertain attempts, adjustments.
     """
 
     day: date

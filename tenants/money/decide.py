@@ -12,6 +12,7 @@ from uuid import UUID
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from tenants.money.alarms import Alarm, alarms_of
 from tenants.money.claims import Claim, Claimed, ClaimKey, Kept
 from tenants.money.ops import (
     CHARGED_BEFORE,
@@ -20,6 +21,7 @@ from tenants.money.ops import (
     Correct,
     DropClaim,
     Expire,
+    HoldAgain,
     Mark,
     Note,
     Op,
@@ -67,6 +69,7 @@ class Effects(Struct, kw_only=True):
     entries: list[EntryRow] = field(default_factory=list)
     marks: list[Mark] = field(default_factory=list)
     alerts: list[tuple[int, int]] = field(default_factory=list)
+    alarms: list[Alarm] = field(default_factory=list)
     kept: list[Kept] = field(default_factory=list)
     dropped: list[Claim] = field(default_factory=list)
 
@@ -103,12 +106,7 @@ class _Group:
         bounds = () if request.zero_price else request.buckets
         ids = tuple(self.values.places[place(bound)] for bound in bounds)
         for bound, bucket_id in zip(bounds, ids, strict=True):
-            if not fits(
-                self.values.buckets[bucket_id],
-                self.used(bucket_id),
-                self.held(bucket_id),
-                request.amount_nano,
-            ):
+            if not self._fits(bucket_id, request.amount_nano):
                 return self._refusal(bound, bucket_id)
         _add(self.effects.held, ids, request.amount_nano)
         self.effects.admitting.update(ids)
@@ -124,6 +122,7 @@ class _Group:
             ids = tuple(self.values.places[key] for key in bound_places(op.hold.request))
         self._end(op.hold.request, op.settlement, ids)
         self._free(op.hold.id)
+        self.effects.alarms.extend(alarms_of(op.hold.request, op.settlement))
         if op.kept is not None:
             self.effects.kept.append(op.kept)
         return self._tightest(ids)
@@ -146,6 +145,22 @@ class _Group:
             self._end(hold, expired_settlement(hold, op.charges), hold.bucket_ids)
             self._free(hold.id)
 
+    def hold_again(self, op: HoldAgain) -> Hold | Refusal:
+        hold, request = op.hold, op.hold.request
+        past = self.past.get((request.request_id, request.attempt_no), ())
+        if hold.id in self.holds or any(each.outcome not in _GUESSED for each in past):
+            return hold  # it was not swept, or the attempt has ended meanwhile
+        # What it was charged when it was swept is as good as held.
+        rest = max(0, request.amount_nano - sum(each.amount_nano for each in past))
+        ids = hold.bucket_ids or ()
+        for bound, bucket_id in zip(request.buckets, ids, strict=False):
+            if rest and not self._fits(bucket_id, rest):
+                return self._refusal(bound, bucket_id)
+        _add(self.effects.held, ids, rest)
+        self.holds[hold.id] = row = hold_row(hold.id, replace(request, amount_nano=rest), ids)
+        self.effects.holds.append(row)
+        return hold
+
     def correct(self, op: Correct) -> None:
         right = op.entry
         attempt = (right.request_id, right.attempt_no)
@@ -162,7 +177,6 @@ class _Group:
         }
         entry = replace(
             right,
-            kind="correction",
             seq=past[-1].seq + 1,
             amount_nano=right.amount_nano - charged,
             lines=[*right.lines, before],
@@ -210,14 +224,22 @@ class _Group:
         self.effects.entries.append(entry)
         _add(self.effects.used, ids, entry.amount_nano)
 
+    def _fits(self, bucket_id: int, amount_nano: int) -> bool:
+        bucket = self.values.buckets[bucket_id]
+        return fits(bucket, self.used(bucket_id), self.held(bucket_id), amount_nano)
+
     def _free(self, hold_id: UUID) -> None:
         hold = self.holds.pop(hold_id, None)
-        if hold is not None:
+        if hold is None:
+            return
+        if hold_id in self.values.holds:
             self.effects.gone.append(hold_id)
-            _add(self.effects.held, hold.bucket_ids, -hold.amount_nano)
+        else:  # held again by this very group
+            self.effects.holds.remove(hold)
+        _add(self.effects.held, hold.bucket_ids, -hold.amount_nano)
 
     def _refusal(self, bound: Bound, bucket_id: int) -> Refusal:
-        rule, bucket = bound[0], self.values.buckets[bucket_id]
+        (rule, subject), bucket = bound, self.values.buckets[bucket_id]
         return Refusal(
             budget=rule.name,
             scope=rule.scope,
@@ -227,6 +249,8 @@ class _Group:
             held_nano=self.held(bucket_id),
             renews_at=bucket.ends_at,
             mode=rule.mode,
+            per=rule.per,
+            subject=subject,
         )
 
     def _tightest(self, ids: Iterable[int]) -> Settled:
@@ -266,6 +290,7 @@ _DO: dict[type[Op], Callable[[_Group, Any], Result]] = {
     Mark: _Group.mark,
     Note: _Group.note,
     Expire: _Group.expire,
+    HoldAgain: _Group.hold_again,
     Correct: _Group.correct,
     TakeClaim: _Group.claim,
     DropClaim: _Group.drop,

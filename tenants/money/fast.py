@@ -4,9 +4,11 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from msgspec import Struct
+from msgspec.structs import replace
 
+from tenants.money.alarms import alarms_of
 from tenants.money.decide import Effects, Result, tightest
-from tenants.money.ops import Admit, Op, Settle, bound_places
+from tenants.money.ops import Admit, Note, Op, Settle, bound_places
 from tenants.money.places import Places
 from tenants.money.rows import entry_row, hold_row
 from tenants.money.store import State
@@ -33,6 +35,9 @@ def suppose(
             ids = _admit(effects, op, places, now)
         elif isinstance(op, Settle) and op.kept is None:
             ids = _settle(effects, op, now)
+        elif isinstance(op, Note):
+            effects.entries.append(replace(op.entry, created_at=now))
+            ids = ()
         else:
             return None
         if ids is None:
@@ -67,7 +72,7 @@ def _admit(effects: Effects, op: Admit, places: Places, now: datetime) -> tuple[
 def _settle(effects: Effects, op: Settle, now: datetime) -> tuple[int, ...] | None:
     hold, settlement = op.hold, op.settlement
     ids = hold.bucket_ids
-    if ids is None:
+    if ids is None or alarms_of(hold.request, settlement):
         return None
     for bucket_id in ids:
         effects.used[bucket_id] = effects.used.get(bucket_id, 0) + settlement.amount_nano
@@ -78,6 +83,8 @@ def _settle(effects: Effects, op: Settle, now: datetime) -> tuple[int, ...] | No
 
 
 def _result(op: Op, ids: tuple[int, ...], known: dict[int, tuple[int | None, int, int]]) -> Result:
+    if isinstance(op, Note):
+        return None
     figures = tightest(
         (limit, used, held)
         for limit, used, held in map(known.__getitem__, ids)

@@ -15,7 +15,9 @@ from tenants.money.claims import Claim, Claimed, Kept
 from tenants.money.lock import ProcessLock
 from tenants.money.ops import (
     Admit,
+    Correct,
     DropClaim,
+    HoldAgain,
     Mark,
     Note,
     Op,
@@ -47,7 +49,7 @@ ADMIT_S = 0.8
 SETTLE_S = 5.0
 _STALLED_S = 1.0
 _CUT_S = 3.0
-_DEFAULT_CHARGES = Charges()
+DEFAULT_CHARGES = Charges()
 
 
 class Ledger:
@@ -60,7 +62,7 @@ class Ledger:
         *,
         lock: ProcessLock | None = None,
         spool: Spool | None = None,
-        charges: Charges = _DEFAULT_CHARGES,
+        charges: Charges = DEFAULT_CHARGES,
     ) -> None:
         self._writer = Writer(store, load_key, self._deliver, spool=spool, charges=charges)
         self._lock = lock
@@ -84,6 +86,19 @@ class Ledger:
     def waiting(self) -> int:
         """Operations that wait for the writer."""
         return self._writer.waiting
+
+    @property
+    def busy(self) -> bool:
+        """Whether the writer has something to do; `steps` counts what it has done."""
+        return self._writer.waiting > 0 or self._writer.stalled_s() > 0
+
+    @property
+    def steps(self) -> int:
+        return self._writer.steps
+
+    @property
+    def online(self) -> bool:
+        return self._writer.online
 
     async def close(self) -> None:
         """Write what is queued and end the writer's lease."""
@@ -159,6 +174,34 @@ class Ledger:
         """Write an entry that needs no money."""
         await self._answer(self._submit(Note(entry)), SETTLE_S)
 
+    async def correct(self, entry: EntryRow) -> None:
+        """Make what an attempt was charged in all what `entry` says; again changes nothing.
+
+        Raises LedgerUnavailableError where that takes long; it is done all the same.
+        """
+        await self._answer(self._submit(Correct(entry)), SETTLE_S)
+
+    async def hold_again(self, hold: Hold) -> Hold | Refusal:
+        """Hold for a running attempt what it may still spend, if its hold was swept meanwhile.
+
+        A refusal says that it does not fit any more: then the attempt has to end. Raises
+        LedgerUnavailableError.
+        """
+        answer: Hold | Refusal = await self._answer(self._submit(HoldAgain(hold)), ADMIT_S)
+        return answer
+
+    def on_lapse(self, call: Callable[[], object]) -> None:
+        """Have it called, in the writer's thread, when this process finds its lease run out.
+
+        It was frozen or cut off for so long that others may have swept its holds.
+        """
+        self._writer.on_lapse = call
+
+    def note_soon(self, entry: EntryRow) -> None:
+        """Write an entry that needs no money, behind whoever causes it."""
+        self.start()
+        self._writer.submit(Pending(Note(entry)))
+
     def seen(self, hold: Hold, output_units: int) -> None:
         """Remember how much a running stream has put out; written every ten seconds."""
         self._writer.seen(hold.id, output_units)
@@ -193,6 +236,8 @@ class Ledger:
         except asyncio.CancelledError:
             # A settle is done all the same; an admission nobody waits for is not started.
             pending.abandoned = isinstance(pending.op, ASKING)
+            if future.done() and not future.cancelled() and future.exception() is None:
+                self._undo(pending, future.result())  # answered as its caller was leaving
             raise
 
     def _give_up(self, pending: Pending) -> None:
@@ -204,13 +249,17 @@ class Ledger:
         if self._writer.stalled_s() > _STALLED_S:
             self._writer.cut()
 
+    def _undo(self, pending: Pending, answer: Any) -> None:  # noqa: ANN401 - what the operation answers
+        """Take back what was given to somebody who does not wait for it any more."""
+        undo = undoing(pending.op) if isinstance(answer, Hold | Claimed) else None
+        if undo is not None:
+            self._writer.submit(Pending(undo))
+
     def _deliver(self, deliveries: list[Delivery]) -> None:
         for pending, answer in deliveries:
             future = pending.future
             if future is None or future.done():
-                undo = undoing(pending.op) if isinstance(answer, Hold | Claimed) else None
-                if undo is not None:
-                    self._writer.submit(Pending(undo))
+                self._undo(pending, answer)
             elif isinstance(answer, Exception):
                 future.set_exception(answer)
             else:

@@ -234,3 +234,33 @@ class Alert(models.Model):
     @override
     def __str__(self) -> str:
         return f"{self.threshold_ppm / 10_000:g} % of {self.bucket}"
+
+
+class LedgerAlarm(LedgerRow):
+    """Something wrong with how a model's attempts are charged, waiting to be told.
+
+    The first of a day stands for all of its kind; `request_id` names it. Every one of them is
+    counted and logged, and its entry holds what was seen.
+    """
+
+    kind = models.CharField(max_length=16)
+    model = models.CharField(max_length=128)
+    day = models.DateField()
+    request_id = models.UUIDField()
+    attempt_no = models.SmallIntegerField()
+    said = models.CharField(max_length=300)
+    created_at = models.DateTimeField()
+    sent_at = models.DateTimeField(null=True)
+
+    class Meta(LedgerRow.Meta):
+        abstract = False
+        db_table = "ledger_alarm"
+        constraints = [
+            models.UniqueConstraint(
+                fields=("tenant", "model", "kind", "day"), name="ledger_alarm_once"
+            )
+        ]
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.kind} of {self.model}"

@@ -60,8 +60,14 @@ class Expire(Struct):
     charges: Charges
 
 
+class HoldAgain(Struct):
+    """Hold for a running attempt what nobody has charged for it, if its hold was swept."""
+
+    hold: Hold
+
+
 class Correct(Struct):
-    """Make what an attempt was charged in all what `entry` says, by one more entry."""
+    """Make what an attempt was charged in all what `entry` says, by one more entry of its kind."""
 
     entry: EntryRow
 
@@ -84,7 +90,19 @@ class TakeStep(Struct):
     step: Step
 
 
-Op = Admit | Settle | Release | Mark | Note | Expire | Correct | TakeClaim | DropClaim | TakeStep
+Op = (
+    Admit
+    | Settle
+    | Release
+    | Mark
+    | Note
+    | Expire
+    | HoldAgain
+    | Correct
+    | TakeClaim
+    | DropClaim
+    | TakeStep
+)
 
 
 def undoing(op: Op) -> Op | None:

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import socket
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, LiteralString
 from uuid import UUID
@@ -21,6 +21,7 @@ from tenants.money.ops import BucketState, Past
 from tenants.money.rows import HoldRow
 from tenants.money.runs import RunState, Step
 from tenants.money.store import (
+    LEASE_S,
     BucketKey,
     LostError,
     State,
@@ -31,9 +32,11 @@ from tenants.money.store import (
     in_order,
 )
 
+# Holds come and go: to the planner their table is empty, to a scan it is long until it is vacuumed.
 _SESSION = (
     "-c timezone=UTC -c lock_timeout=500 -c statement_timeout=2000"
     " -c plan_cache_mode=force_generic_plan -c synchronous_commit=on"
+    " -c enable_seqscan=off"
 )
 _APPLY = b"ledger_apply"
 _APPLY_SQL = b"SELECT * FROM ledger_apply($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
@@ -44,10 +47,18 @@ _UNPREPARED = b"26000"
 _encode = msgspec.json.Encoder().encode
 _states = msgspec.json.Decoder(list[State]).decode
 
+_RUNNING: LiteralString = "SELECT pid FROM pg_stat_activity WHERE pid = %s AND backend_start = %s"
+_TERMINATE: LiteralString = (
+    "SELECT pg_terminate_backend(pid, 1000) FROM pg_stat_activity"
+    " WHERE pid = %s AND backend_start = %s"
+)
+
 _HOLD = """SELECT id, request_id, attempt_no, tenant_id, project_id, api_key_id, deployment_id,
   model, price_version_id, amount_nano, bucket_ids, input_estimate, input_nano,
   output_nano_per_million, end_user, tags, unpriced, state, seen_output FROM ledger_hold """
-
+_EXPIRED: LiteralString = """(deadline_at < ledger_now() OR NOT EXISTS (
+  SELECT 1 FROM ledger_writer w WHERE w.id = writer_id
+   AND w.heartbeat_at >= ledger_now() - make_interval(secs => %s)))"""
 
 _CLAIM: LiteralString = """INSERT INTO ledger_idempotency AS c (tenant_id, api_key_id, key,
   fingerprint, state, writer_id, request_id, status, headers, body, expires_at)
@@ -74,9 +85,11 @@ class PostgresStore(Store):
 
     fast = True
 
-    def __init__(self, **parameters: Any) -> None:  # noqa: ANN401 - a row of whatever was selected
+    def __init__(self, *, lease_s: float = LEASE_S, **parameters: Any) -> None:  # noqa: ANN401 - whatever libpq takes
+        self.lease_s = lease_s
         self._parameters = parameters
         self._connection: psycopg.Connection[TupleRow] | None = None
+        self._backend: tuple[int, datetime] | None = None  # of the last connection: pid and start
 
     @override
     def open(self) -> None:
@@ -95,9 +108,27 @@ class PostgresStore(Store):
         except psycopg.Error as error:
             raise LostError(str(error)) from error
         self._connection = connection
-        prepared = connection.pgconn.prepare(_APPLY, _APPLY_SQL)
+        with _saying_lost():
+            prepared = connection.pgconn.prepare(_APPLY, _APPLY_SQL)
         if prepared.status != pq.ExecStatus.COMMAND_OK:
             raise StoreError(_message(prepared))
+        self._end_former()
+
+    def _end_former(self) -> None:
+        """End the session that was lost: it may still be about to do what we shall undo.
+
+        Raises LostError while it is there.
+        """
+        if self._backend is not None:
+            self._run(_TERMINATE, self._backend)
+            if self._run(_RUNNING, self._backend):
+                raise LostError("the session before this one has not ended yet")
+        pid, start = self._one(
+            "SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()"
+        )
+        # Behind a pooler the session is not ours alone, and nobody's to end.
+        own = pid == self._open().info.backend_pid
+        self._backend = (pid, start) if own else None
 
     @override
     def close(self) -> None:
@@ -191,6 +222,14 @@ class PostgresStore(Store):
         return self._holds("WHERE id = ANY(%s) ORDER BY id FOR UPDATE", ids)
 
     @override
+    def lock_expired(self, ids: Collection[UUID]) -> dict[UUID, HoldRow]:
+        rows = self._run(
+            _HOLD + "WHERE id = ANY(%s) AND " + _EXPIRED + " ORDER BY id FOR UPDATE",
+            (sorted(ids), self.lease_s),
+        )
+        return {row.id: _hold_row(row) for row in rows}
+
+    @override
     def read_holds(self, ids: Collection[UUID]) -> dict[UUID, HoldRow]:
         return self._holds("WHERE id = ANY(%s)", ids)
 
@@ -244,21 +283,20 @@ class PostgresStore(Store):
         self, effects: Effects, entries: Sequence[Linked], writer_id: int, head: Head
     ) -> tuple[datetime, Sequence[State]]:
         ids = sorted(effects.used.keys() | effects.held.keys())
-        result = self._open().pgconn.exec_prepared(
-            _APPLY,
-            [
-                _array(ids),
-                _array(effects.used.get(each, 0) for each in ids),
-                _array(effects.held.get(each, 0) for each in ids),
-                _array(int(each in effects.admitting) for each in ids),
-                _array(effects.gone),
-                _encode(effects.holds),
-                b"[" + b",".join([each.json for each in entries]) + b"]",
-                b"%d" % writer_id,
-                b"%d" % head.seq,
-                head.hash.encode(),
-            ],
-        )
+        parameters = [
+            _array(ids),
+            _array(effects.used.get(each, 0) for each in ids),
+            _array(effects.held.get(each, 0) for each in ids),
+            _array(int(each in effects.admitting) for each in ids),
+            _array(effects.gone),
+            _encode(effects.holds),
+            b"[" + b",".join([each.json for each in entries]) + b"]",
+            b"%d" % writer_id,
+            b"%d" % head.seq,
+            head.hash.encode(),
+        ]
+        with _saying_lost():
+            result = self._open().pgconn.exec_prepared(_APPLY, parameters)
         if result.status != pq.ExecStatus.TUPLES_OK:
             raise self._error(result)
         now, states = result.get_value(0, 0), result.get_value(0, 1)
@@ -279,6 +317,16 @@ class PostgresStore(Store):
                 " (SELECT b, max(t) AS t FROM unnest(%s::bigint[], %s::bigint[]) AS s(b, t)"
                 " GROUP BY b) AS a WHERE id = b",
                 (buckets, thresholds),
+            )
+        for alarm in effects.alarms:
+            self._run(
+                "INSERT INTO ledger_alarm (kind, tenant_id, model, day, request_id, attempt_no,"
+                " said, created_at) SELECT %s, %s, %s, (t AT TIME ZONE 'UTC')::date, %s, %s, %s, t"
+                " FROM ledger_now() AS t ON CONFLICT DO NOTHING",
+                (
+                    *(alarm.kind, alarm.tenant_id, alarm.model),
+                    *(alarm.request_id, alarm.attempt_no, alarm.said),
+                ),
             )
         for mark in effects.marks:
             self._run(
@@ -317,10 +365,7 @@ class PostgresStore(Store):
     @override
     def expired(self, limit: int) -> Iterable[HoldRow]:
         rows = self._run(
-            _HOLD + "WHERE deadline_at < ledger_now() OR NOT EXISTS (SELECT 1 FROM ledger_writer w"  # noqa: S608 - constants and question marks
-            " WHERE w.id = writer_id AND w.heartbeat_at >= ledger_now() - interval '30 s')"
-            " ORDER BY id LIMIT %s",
-            (limit,),
+            _HOLD + "WHERE " + _EXPIRED + " ORDER BY id LIMIT %s", (self.lease_s, limit)
         )
         return [_hold_row(row) for row in rows]
 
@@ -331,9 +376,9 @@ class PostgresStore(Store):
             "DELETE FROM ledger_idempotency WHERE id IN (SELECT id FROM ledger_idempotency c"
             " WHERE expires_at <= ledger_now() OR (state = 'running' AND NOT EXISTS"
             " (SELECT 1 FROM ledger_writer w WHERE w.id = c.writer_id"
-            " AND w.heartbeat_at >= ledger_now() - interval '30 s'))"
+            " AND w.heartbeat_at >= ledger_now() - make_interval(secs => %s)))"
             " ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED)",
-            (limit,),
+            (self.lease_s, limit),
         )
 
     def _holds(self, where: LiteralString, ids: Collection[UUID]) -> dict[UUID, HoldRow]:
@@ -346,7 +391,8 @@ class PostgresStore(Store):
 
     def _control(self, statement: bytes) -> None:
         # Not through a cursor: after a ROLLBACK psycopg drops every prepared statement, ours too.
-        result = self._open().pgconn.exec_(statement)
+        with _saying_lost():
+            result = self._open().pgconn.exec_(statement)
         if result.status != pq.ExecStatus.COMMAND_OK:
             raise self._error(result)
 
@@ -359,7 +405,9 @@ class PostgresStore(Store):
         except psycopg.errors.UniqueViolation as error:
             raise SurpriseError(str(error)) from error
         except psycopg.Error as error:
-            lost = connection.broken or connection.closed
+            # What the server refuses has a code; without one nobody knows what became of it.
+            unheard = isinstance(error, psycopg.OperationalError) and error.sqlstate is None
+            lost = connection.broken or connection.closed or unheard
             raise (LostError if lost else StoreError)(str(error)) from error
 
     def _one(self, sql: LiteralString, parameters: Sequence[Any] = ()) -> Any:  # noqa: ANN401 - a row of whatever was selected
@@ -370,6 +418,15 @@ class PostgresStore(Store):
         if self._open().pgconn.status != pq.ConnStatus.OK or state == _UNPREPARED:
             return LostError(_message(result))
         return (SurpriseError if state in _SURPRISES else StoreError)(_message(result))
+
+
+@contextlib.contextmanager
+def _saying_lost() -> Iterator[None]:
+    """Raise LostError where libpq has no result: its line is gone, and with it what it knew."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise LostError(str(error)) from error
 
 
 def _hold_row(row: Any) -> HoldRow:  # noqa: ANN401 - a row of whatever was selected

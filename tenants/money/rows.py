@@ -111,7 +111,7 @@ def entry_row(
         seq=0,
         outcome=settlement.outcome,
         estimated=settlement.estimated,
-        unpriced=spent.unpriced,
+        unpriced=spent.unpriced if settlement.unpriced is None else settlement.unpriced,
         tenant_id=spent.tenant_id,
         project_id=spent.project_id,
         api_key_id=spent.api_key_id,

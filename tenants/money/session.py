@@ -18,9 +18,6 @@ from tenants.money.places import Places
 from tenants.money.store import LostError, Store, SurpriseError
 from tenants.money.types import Charges, Refusal
 
-BEAT_S = 5.0
-LEASE_S = 30.0
-SWEEP_S = 5.0
 SWEPT_AT_ONCE, SWEPT_CLAIMS_AT_ONCE = 64, 1000
 _REFUSING_S = 0.2
 
@@ -41,9 +38,12 @@ class Session:
         self._beating_since = self._last_beat = 0.0
         self._database_now = datetime(1970, 1, 1, tzinfo=UTC)
         self._answered_at = 0.0
+        self._lease = timedelta(seconds=store.lease_s)
+        self.lapsed = False  # set when the lease is found to have run out; whoever acts, resets it
 
     def connect(self) -> None:
         self.store.open()
+        first = self._chained is None
         if self._chained is None:
             key = self._load_key()
             self._chained = Chained(self.store.register(socket.gethostname(), os.getpid()), key)
@@ -51,6 +51,8 @@ class Session:
         self._head = self.store.head(self._chained.writer_id)
         self._beating_since = self._last_beat = self._clock()
         self.beat()
+        if first:
+            self.lapsed = False
 
     def commit(self, ops: Sequence[Op]) -> list[Result]:
         """Do a group in one transaction, in one round trip if it is as supposed."""
@@ -70,7 +72,7 @@ class Session:
         """Renew the lease on this process's holds."""
         now = self._clock()
         self._answered(self.store.beat(self._chain().writer_id, stopped=stopped))
-        if now - self._last_beat > LEASE_S:
+        if now - self._last_beat > self.store.lease_s:
             self._beating_since = now
         self._last_beat = now
 
@@ -79,7 +81,7 @@ class Session:
 
         Then the others could not beat either, and their holds and claims are alive.
         """
-        if self._clock() - self._beating_since < LEASE_S:
+        if self._clock() - self._beating_since < self.store.lease_s:
             return 0
         expired = list(self.store.expired(SWEPT_AT_ONCE))
         if expired:
@@ -123,6 +125,9 @@ class Session:
         return self._refusing
 
     def _answered(self, now: datetime) -> None:
+        """Note an answer of the database, which has renewed our lease as of `now`."""
+        if now - self._database_now > self._lease:
+            self.lapsed = True
         self._database_now, self._answered_at = now, self._clock()
 
     def _now(self) -> datetime:

@@ -20,6 +20,7 @@ from tenants.money.ops import BucketState, Past
 from tenants.money.rows import EntryRow, HoldRow
 from tenants.money.runs import RunState, Step
 from tenants.money.store import (
+    LEASE_S,
     BucketKey,
     LostError,
     State,
@@ -31,13 +32,15 @@ from tenants.money.store import (
 )
 
 _PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON")
-_LEASE = timedelta(seconds=30)
 _GRACE = timedelta(seconds=60)
 _CLAIM_LIFE = timedelta(hours=24)
 
 _HOLD = """SELECT id, request_id, attempt_no, tenant_id, project_id, api_key_id, deployment_id,
   model, price_version_id, amount_nano, bucket_ids, input_estimate, input_nano,
   output_nano_per_million, end_user, tags, unpriced, state, seen_output FROM ledger_hold """
+
+_EXPIRED = """(deadline_at < :now OR NOT EXISTS (SELECT 1 FROM ledger_writer w
+  WHERE w.id = writer_id AND w.heartbeat_at >= :since))"""
 
 _GUARD = """ AND starts_at <= :now AND (ends_at IS NULL OR ends_at > :now) AND NOT EXISTS (
   SELECT 1 FROM ledger_budget g WHERE g.id = budget_id AND g.hard AND g.limit_nano IS NOT NULL
@@ -68,10 +71,15 @@ class SqliteStore(Store):
     fast = False  # every round trip is a function call: supposing saves nothing
 
     def __init__(
-        self, path: str, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+        self,
+        path: str,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        *,
+        lease_s: float = LEASE_S,
     ) -> None:
         self._path = path
         self._clock = clock
+        self.lease_s = lease_s
         self._connection: sqlite3.Connection | None = None
 
     @override
@@ -185,6 +193,11 @@ class SqliteStore(Store):
         return self.read_holds(ids)
 
     @override
+    def lock_expired(self, ids: Collection[UUID]) -> dict[UUID, HoldRow]:
+        listed = ", ".join(f"'{each.hex}'" for each in ids)
+        return {hold.id: hold for hold in self._expired(f"id IN ({listed}) AND", len(ids))}
+
+    @override
     def read_holds(self, ids: Collection[UUID]) -> dict[UUID, HoldRow]:
         rows = self._run(f"{_HOLD} WHERE id IN ({_marks(ids)})", [each.hex for each in ids])
         return {(hold := _hold_row(row)).id: hold for row in rows}
@@ -279,6 +292,15 @@ class SqliteStore(Store):
                 "UPDATE ledger_bucket SET alerted_ppm = max(alerted_ppm, ?) WHERE id = ?",
                 (ppm, bucket_id),
             )
+        for alarm in effects.alarms:
+            self._run(
+                "INSERT INTO ledger_alarm (kind, tenant_id, model, day, request_id, attempt_no,"
+                " said, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                (
+                    *(alarm.kind, alarm.tenant_id, alarm.model, now.date().isoformat()),
+                    *(alarm.request_id.hex, alarm.attempt_no, alarm.said, _text(now)),
+                ),
+            )
         for mark in effects.marks:
             self._run(
                 "UPDATE ledger_hold SET state = 'uncertain', seen_output = ?, deadline_at = ?"
@@ -297,13 +319,7 @@ class SqliteStore(Store):
 
     @override
     def expired(self, limit: int) -> Iterable[HoldRow]:
-        now = self._clock()
-        rows = self._run(
-            f"{_HOLD} WHERE deadline_at < ? OR NOT EXISTS (SELECT 1 FROM ledger_writer w"  # noqa: S608 - constants and question marks
-            " WHERE w.id = writer_id AND w.heartbeat_at >= ?) ORDER BY id LIMIT ?",
-            (_text(now), _text(now - _LEASE), limit),
-        )
-        return [_hold_row(row) for row in rows]
+        return self._expired("", limit)
 
     @override
     def sweep_claims(self, limit: int) -> None:
@@ -313,8 +329,20 @@ class SqliteStore(Store):
             " WHERE expires_at <= ? OR (state = 'running' AND NOT EXISTS"
             " (SELECT 1 FROM ledger_writer w WHERE w.id = c.writer_id AND w.heartbeat_at >= ?))"
             " LIMIT ?)",
-            (_text(now), _text(now - _LEASE), limit),
+            (_text(now), self._since(now), limit),
         )
+
+    def _expired(self, which: str, limit: int) -> list[HoldRow]:
+        now = self._clock()
+        rows = self._run(
+            f"{_HOLD} WHERE {which} {_EXPIRED} ORDER BY id LIMIT :limit",
+            {"now": _text(now), "since": self._since(now), "limit": limit},
+        )
+        return [_hold_row(row) for row in rows]
+
+    def _since(self, now: datetime) -> str:
+        """Return when a writer that is alive has stamped at the earliest."""
+        return _text(now - timedelta(seconds=self.lease_s))
 
     def _end_claims(self, effects: Effects) -> None:
         for kept in effects.kept:

@@ -17,6 +17,9 @@ from tenants.money.ops import BucketState, Past
 from tenants.money.rows import HoldRow
 from tenants.money.runs import RunState, Step
 
+# For how long a writer's stamp speaks for its holds and claims.
+LEASE_S = 30.0
+
 # [bucket id, used, held, limit with its raise or None]
 State = tuple[int, int, int, int | None]
 
@@ -43,6 +46,7 @@ class Store(Protocol):
     """One connection, used by one thread. Outside `begin … commit` every call commits itself."""
 
     fast: bool  # whether `apply` alone, supposing that all fits, is worth a try
+    lease_s: float
 
     def open(self) -> None: ...
     def close(self) -> None: ...
@@ -64,6 +68,9 @@ class Store(Protocol):
 
     def lock_buckets(self, ids: Collection[int], now: datetime) -> dict[int, BucketState]: ...
     def lock_holds(self, ids: Collection[UUID]) -> dict[UUID, HoldRow]: ...
+    def lock_expired(self, ids: Collection[UUID]) -> dict[UUID, HoldRow]:
+        """Lock those that are still expired: an owner may have come back in between."""
+
     def read_holds(self, ids: Collection[UUID]) -> dict[UUID, HoldRow]: ...
     def past(self, attempts: Collection[Attempt]) -> dict[Attempt, tuple[Past, ...]]: ...
 
@@ -78,7 +85,7 @@ class Store(Protocol):
     ) -> tuple[datetime, Sequence[State]]:
         """Write all of it under the guard, or raise SurpriseError and write nothing.
 
-        Marks, alerts and answers of claims are not among it: see `annotate`.
+        Marks, alerts, alarms and answers of claims are not among it: see `annotate`.
         """
 
     def annotate(self, effects: Effects) -> None: ...

@@ -32,7 +32,7 @@ class HoldRequest(Struct, frozen=True, kw_only=True):
 
     `amount_nano` is the bound that is set aside. `input_nano` and `output_nano_per_million` price
     an attempt whose end nobody saw. `deadline_s` is what the attempt has left from now on.
-    A `zero_price` attempt binds no bucket; `unpriced` marks one that has no price at all.
+    A `zero_price` attempt binds no bucket; `unpriced` marks one of which not all has a price.
     """
 
     request_id: UUID
@@ -75,9 +75,16 @@ class Hold(Struct, frozen=True, kw_only=True):
     bucket_ids: tuple[int, ...] | None
     remaining_nano: int | None = None
 
+    @property
+    def tenant_id(self) -> int:
+        return self.request.tenant_id
+
 
 class Refusal(Struct, frozen=True, kw_only=True):
-    """Which budget has no room for the attempt, how full it is and when it renews."""
+    """Which budget has no room for the attempt, how full it is and when it renews.
+
+    Of a budget with a bucket for each of something, `per` is of what and `subject` for which one.
+    """
 
     budget: str
     scope: str
@@ -87,6 +94,8 @@ class Refusal(Struct, frozen=True, kw_only=True):
     held_nano: int
     renews_at: datetime | None
     mode: Literal["strict", "clamp"] = "strict"
+    per: str = ""
+    subject: str = ""
 
     @property
     def room_nano(self) -> int:
@@ -96,21 +105,26 @@ class Refusal(Struct, frozen=True, kw_only=True):
     @property
     def message(self) -> str:
         renews = f", renews at {self.renews_at:%Y-%m-%dT%H:%M:%SZ}" if self.renews_at else ""
+        of = f", {self.per} {self.subject or 'not named'}" if self.per else ""
         return (
-            f"Budget {self.budget} ({self.scope}, {self.period}) is used up: limit "
+            f"Budget {self.budget} ({self.scope}, {self.period}{of}) is used up: limit "
             f"{usd(self.limit_nano)} USD, used {usd(self.used_nano)}, held "
             f"{usd(self.held_nano)}{renews}."
         )
 
 
 class Settlement(Struct, frozen=True, kw_only=True):
-    """How an attempt ended and what it cost. `usage` and `lines` are kept as they are, as JSON."""
+    """How an attempt ended and what it cost. `usage` and `lines` are kept as they are, as JSON.
+
+    `unpriced` says whether something of it has no price; None is what its hold says.
+    """
 
     outcome: Outcome
     amount_nano: int
     usage: dict[str, Any] = {}
     lines: Sequence[Any] = ()
     estimated: bool = False
+    unpriced: bool | None = None
     provider_cost_nano: int | None = None
 
 

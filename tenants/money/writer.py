@@ -17,8 +17,8 @@ import structlog
 from msgspec import Struct
 
 from tenants.money.decide import Result
-from tenants.money.ops import Admit, Op, Settle, TakeClaim, TakeStep, undoing
-from tenants.money.session import BEAT_S, SWEEP_S, Session, jittered
+from tenants.money.ops import Admit, HoldAgain, Op, Settle, TakeClaim, TakeStep, undoing
+from tenants.money.session import SWEPT_AT_ONCE, Session, jittered
 from tenants.money.spool import Spool
 from tenants.money.store import LostError, Store, StoreError
 from tenants.money.types import Charges, LedgerUnavailableError, Settled
@@ -29,12 +29,15 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 GROUP = 64
-CHECKPOINT_S = 10.0
-_FIRST_DELAY_S, _LONGEST_DELAY_S = 0.1, 2.0
+# Of a lease: how often it is renewed and others' leases looked at, and output seen written down.
+BEATS, CHECKPOINTS = 6, 3
+# Recovery is promised within 2 s: the longest pause with its jitter, and the connection.
+_FIRST_DELAY_S, _LONGEST_DELAY_S = 0.1, 1.5
+_SWEEP_AGAIN_S = 1.0
 _AWAY = "the ledger cannot be written"
 
 # What begins something, and is not begun for a caller who has gone; all else ends something.
-ASKING = (Admit, TakeClaim, TakeStep)
+ASKING = (Admit, HoldAgain, TakeClaim, TakeStep)
 
 
 class Pending(Struct, eq=False):
@@ -62,12 +65,14 @@ class Writer:
         charges: Charges,
     ) -> None:
         self._session = Session(store, load_key, time.monotonic)
+        self._beat_s, self._checkpoint_s = (store.lease_s / each for each in (BEATS, CHECKPOINTS))
         self._deliver = deliver
         self._spool = spool
         self._charges = charges
         self._queue: queue.SimpleQueue[Pending | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="mobius-ledger", daemon=True)
         self._again: list[Pending] = []
+        self._refused: list[Pending] = []  # what ends something and was refused; tried at each beat
         self._seen: dict[UUID, int] = {}
         self._due: dict[Callable[[], float], float] = {
             self._beat: 0.0,
@@ -75,9 +80,11 @@ class Writer:
             self._sweep: 0.0,
             self._replay: 0.0,
         }
+        self.on_lapse: Callable[[], object] = _nobody_asks
         self._connected = self._stopping = False
         self._busy_since: float | None = None
         self.online = True  # until a connection fails
+        self.steps = 0  # calls that came to an end, whichever
 
     # --- called from any thread
 
@@ -108,6 +115,7 @@ class Writer:
     def stop(self, timeout_s: float = 10.0) -> None:
         """Write what is queued, then end the thread and its lease."""
         self._stopping = True
+        self._due[self._replay] = 0.0  # what was refused is tried once more
         self._queue.put(None)
         self._thread.join(timeout_s)
 
@@ -140,7 +148,7 @@ class Writer:
         if not self.online:
             log.info("ledger.online")
         self.online = True
-        self._due[self._replay] = 0.0
+        self._due[self._beat] = self._due[self._replay] = 0.0
 
     def _lost(self, error: Exception) -> None:
         if self.online:
@@ -206,6 +214,9 @@ class Writer:
             )
             if isinstance(pending.op, Settle) and self._spool_writes([pending.op]):
                 return Settled(spooled=True)
+            if isinstance(error, StoreError) and not isinstance(pending.op, ASKING):
+                # A lock that others hold for long passes; a release let go would pin its money.
+                self._refused.append(Pending(pending.op))
             return LedgerUnavailableError(str(error))
 
     # --- while the database is away
@@ -245,16 +256,23 @@ class Writer:
                     self._due[duty] = now + duty()
 
     def _beat(self) -> float:
-        self._session.beat()
-        return BEAT_S
+        session = self._session
+        session.beat()
+        if session.lapsed:
+            session.lapsed = False
+            log.warning("ledger.lapsed")
+            self.on_lapse()
+        return self._beat_s
 
     def _checkpoint(self) -> float:
         seen, self._seen = self._seen, {}
         if seen:
             self._session.store.checkpoint(seen)
-        return CHECKPOINT_S
+        return self._checkpoint_s
 
     def _sweep(self) -> float:
+        """End what expired. More than one sweep takes is not left until the next beat."""
+        swept = 0
         try:
             if swept := self._session.sweep(self._charges):
                 log.warning("ledger.swept", holds=swept)
@@ -262,12 +280,15 @@ class Writer:
             raise
         except Exception:  # a hold that cannot be ended must not end the writer
             log.exception("ledger.sweep_failed")
-        return jittered(SWEEP_S)
+        beat_s = jittered(self._beat_s)
+        return min(beat_s, _SWEEP_AGAIN_S) if swept >= SWEPT_AT_ONCE else beat_s
 
     def _replay(self) -> float:
+        self._again.extend(self._refused)
+        self._refused.clear()
         if self._spool is not None:
             self._spool.replay(self._settle_again)
-        return SWEEP_S
+        return self._beat_s
 
     def _settle_again(self, settles: Sequence[Settle]) -> list[Settle]:
         """Return those that failed; they stay in the spool."""
@@ -291,6 +312,7 @@ class Writer:
             yield
         finally:
             self._busy_since = None
+            self.steps += 1
 
     def _retire(self) -> None:
         try:
@@ -312,3 +334,7 @@ class Writer:
                 loop.call_soon_threadsafe(self._deliver, deliveries)
             except RuntimeError:  # the loop is closed: its holds expire
                 log.warning("ledger.nobody_waits", answers=len(deliveries))
+
+
+def _nobody_asks() -> None:
+    """Stand in until somebody asks to be told of a lapse."""
