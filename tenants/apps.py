@@ -15,3 +15,4 @@ class TenantsConfig(AppConfig):
         import tenants.alerts.models  # noqa: F401, PLC0415 - registers them, from here on
         import tenants.money.checks  # noqa: F401, PLC0415 - likewise
         import tenants.money.models  # noqa: F401, PLC0415 - likewise
+        import tenants.signin.models  # noqa: F401, PLC0415 - likewise

@@ -12,7 +12,8 @@ from tenants.types import short_usd
 
 # Who reads the audit learns what changed, not what opens a door; times are the event's own.
 _LEFT_OUT = frozenset(
-    {"sealed", "digest", "password", "created_at", "updated_at", "last_used_at", "managed_by_file"}
+    {"sealed", "digest", "old_digest", "password", "created_at", "updated_at", "last_used_at"}
+    | {"managed_by_file"}
 )
 
 

@@ -7,15 +7,25 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from typing import TypedDict, cast
 
-from django.db.models import Q
-from msgspec import Struct
+from django.db import OperationalError
+from django.db.models import Q, QuerySet
+from msgspec import Struct, structs
 
-from tenants.keys import key_digest
+from tenants.keys import key_digest, with_digest
 from tenants.models import ApiKey, Budget, Owned, RateLimit, Tenant
 from tenants.reader import Reader
+from tenants.rights import Role, reaches
+from tenants.seats import Seat
 from tenants.types import BudgetRule, Caller, Payloads, RateRule
 
 CARRIERS = (b"x-api-key", b"api-key", b"x-goog-api-key")
+# What a key would be let do for somebody who is signed in, by the least role.
+SCOPES_OF: tuple[tuple[Role, str], ...] = (
+    ("viewer", "usage"),
+    ("member", "inference"),
+    ("admin", "manage"),
+)
+ANSWER_S = 0.8  # of the second in which a caller is told that nobody can tell
 BAD_KEYS_KEPT, BAD_KEY_LIFE_S = 10_000, 5.0
 BAD_PER_MINUTE, MINUTE_S = 20, 60.0
 
@@ -28,6 +38,11 @@ class CredentialProblem(Exception):  # noqa: N818 - said to the caller, not a fa
 
 class Throttled(CredentialProblem):
     throttled = True
+
+
+def brings_credential(headers: Mapping[bytes, bytes]) -> bool:
+    """Say whether a request has any place for a key filled in."""
+    return b"authorization" in headers or any(name in headers for name in CARRIERS)
 
 
 def credential(headers: Mapping[bytes, bytes]) -> str:
@@ -104,7 +119,11 @@ class Authenticator:
             task = asyncio.ensure_future(self._reader.read(lambda: load_caller(digest)))
             task.add_done_callback(lambda _: self._loading.pop(digest, None))
             self._loading[digest] = task
-        return await asyncio.shield(self._loading[digest])
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                return await asyncio.shield(self._loading[digest])
+        except TimeoutError:
+            raise OperationalError("the database does not answer") from None
 
     def _count_wrong(self, address: str) -> None:
         now = self._clock()
@@ -127,10 +146,19 @@ def load_caller(digest: str) -> Caller | None:
     """Read the caller behind a digest; None for an unknown, revoked or switched-off one."""
     key = (
         ApiKey.all_tenants_unsafe.select_related("tenant", "project")
-        .filter(digest=digest, revoked_at=None, tenant__active=True)
+        .filter(with_digest(digest), revoked_at=None, tenant__active=True)
         .first()
     )
-    return caller_of(key) if key else None
+    if key is None:
+        return None
+    caller = caller_of(key)
+    return caller if key.digest == digest else _by_old_value(caller, key)
+
+
+def _by_old_value(caller: Caller, key: ApiKey) -> Caller:
+    """Return the caller that sent the value before a rotation: it ends when its grace does."""
+    ends = (key.old_until, key.expires_at)
+    return structs.replace(caller, expires_at=min(end.timestamp() for end in ends if end))
 
 
 def load_caller_of(who: str | Tenant | ApiKey) -> Caller | None:
@@ -143,6 +171,41 @@ def load_caller_of(who: str | Tenant | ApiKey) -> Caller | None:
     named = {"name": who} if isinstance(who, str) else {"pk": who.pk}
     tenant = Tenant.objects.filter(active=True, **named).first()
     return caller_of(ApiKey(tenant=tenant, public_id="")) if tenant else None
+
+
+def load_caller_of_seat(seat: Seat) -> Caller | None:
+    """Read the caller that somebody of a tenant is who is signed in: no key, named by themselves.
+
+    None where the tenant is switched off, and for operators: they have no tenant.
+    """
+    if seat.tenant_id is None:
+        return None
+    tenant = Tenant.objects.filter(active=True, pk=seat.tenant_id).first()
+    if tenant is None:
+        return None
+    scopes = [scope for least, scope in SCOPES_OF if reaches(seat.role, least)]
+    return caller_of(ApiKey(tenant=tenant, name=seat.person, public_id="", scopes=scopes))
+
+
+def keys_of_seat(seat: Seat) -> QuerySet[ApiKey]:
+    """Return the keys in force that somebody may try out: those they hold, an admin the tenant's.
+
+    An operator may try any.
+    """
+    found = ApiKey.all_tenants_unsafe.filter(revoked_at=None, tenant__active=True)
+    if seat.operator:
+        return found
+    own = found.filter(tenant=seat.tenant_id)
+    if seat.reaches("admin"):
+        return own
+    return own.filter(holder_id=seat.member_id) if seat.reaches("member") else own.none()
+
+
+def load_caller_of_held(seat: Seat, key_public_id: str) -> Caller | None:
+    """Read the caller behind a key that somebody may try out without knowing its value."""
+    found = keys_of_seat(seat).select_related("tenant", "project")
+    key = found.filter(public_id=key_public_id).first()
+    return caller_of(key) if key else None
 
 
 def in_force(key_ids: set[int], tenant_ids: set[int]) -> tuple[set[int], set[int]]:
@@ -169,6 +232,9 @@ def caller_of(key: ApiKey) -> Caller:
         rates=tuple(_rates(key)),
         log_payloads=cast("Payloads", tenant.log_payloads),
         time_zone=tenant.time_zone,
+        cache_seconds=tenant.cache.get("ttl", 3600) if tenant.cache.get("enabled") else 0,
+        cache_generation=tenant.cache_generation,
+        single_flight=tenant.single_flight,
         run_steps=tenant.runs.get("max_steps"),
         run_seconds=tenant.runs.get("max_seconds"),
         expires_at=key.expires_at.timestamp() if key.expires_at else None,

@@ -29,7 +29,7 @@ def install(connection: BaseDatabaseWrapper) -> None:
     if "tenants_configversion" not in tables:
         return
     statements = _postgresql if connection.vendor == "postgresql" else _sqlite
-    watched = [model for model in _configuration() if _table(model) in tables]
+    watched = [model for model in configuration_models() if _table(model) in tables]
     append_only = [table for table in APPEND_ONLY if table in tables]
     with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
         cursor.execute(
@@ -39,7 +39,8 @@ def install(connection: BaseDatabaseWrapper) -> None:
             cursor.execute(statement)
 
 
-def _configuration() -> list[type[models.Model]]:
+def configuration_models() -> list[type[models.Model]]:
+    """Return the models whose every change is counted."""
     return [model for model in apps.get_models() if getattr(model, "is_configuration", False)]
 
 

@@ -11,7 +11,10 @@ from tenants.types import parse_usd, short_usd
 
 
 class UsdFormField(forms.CharField):
-    """Reads '2.50' as nano-dollars and shows it so again."""
+    """Reads '2.50' as nano-dollars and shows it so again; `empty_value` is what nothing means."""
+
+    def __init__(self, *, empty_value: int | None = None, **kwargs: Any) -> None:  # noqa: ANN401 - Django's own
+        super().__init__(empty_value=empty_value, **kwargs)  # type: ignore[arg-type] # any value
 
     @override
     def prepare_value(self, value: Any) -> Any:
@@ -19,9 +22,9 @@ class UsdFormField(forms.CharField):
 
     @override
     def to_python(self, value: Any) -> Any:
-        text = super().to_python(value)
-        if text in self.empty_values:
-            return None
+        text: Any = super().to_python(value)
+        if text == self.empty_value:
+            return text
         try:
             return parse_usd(text)
         except ValueError as error:
@@ -42,6 +45,7 @@ class NanoUsdField(models.BigIntegerField):  # type: ignore[type-arg] # generic 
     def formfield(self, **kwargs: Any) -> Any:
         return UsdFormField(
             required=not self.blank,
+            empty_value=None if self.null or not self.blank else 0,
             label=self.verbose_name,
             help_text=self.help_text,
             initial=self.default if self.has_default() else None,

@@ -1,11 +1,13 @@
 """Make api keys and the digests they are looked up by; the value itself is shown once, never kept.
 
-`issue` changes the row in memory only: whoever called it saves.
+`issue` and `rotate` change the row in memory only: whoever called them saves.
 """
 
 import secrets
+from datetime import datetime, timedelta
 
 from django.db import connection
+from django.db.models import Q
 
 from tenants.install import install_secret
 from tenants.models import ApiKey
@@ -15,6 +17,8 @@ PREFIX = "mob_"
 RANDOM_BYTES = 32  # 43 characters in base64url
 SHORTEST = 20
 LONGEST = 512
+LONGEST_GRACE_S = 7 * 24 * 3600
+ISSUED = ("digest", "prefix", "old_digest", "old_until", "updated_at")  # what `issue` changes
 _SHOWN = 8
 
 _pepper: bytes | None = None
@@ -42,7 +46,7 @@ def check_value(text: str) -> None:
 
 
 def issue(api_key: ApiKey, value: str | None = None) -> str:
-    """Give the key a value, a random one unless it is given, and return it.
+    """Give the key a value, a random one unless it is given, and return it; no other is good then.
 
     Raises KeyValueError.
     """
@@ -52,12 +56,35 @@ def issue(api_key: ApiKey, value: str | None = None) -> str:
     api_key.digest = key_digest(value)
     # A value given by the operator may be guessable from its beginning: less of it is shown.
     api_key.prefix = value[: _SHOWN if value.startswith(PREFIX) else len(PREFIX)]
+    api_key.old_digest = api_key.old_until = None
     return value
+
+
+def rotate(api_key: ApiKey, *, grace_s: int, now: datetime) -> str:
+    """Give the key a new value and return it; the one before stays good for `grace_s` seconds.
+
+    One before it, still in its own grace, ends.
+    """
+    before = api_key.digest
+    value = issue(api_key)
+    if grace_s:
+        api_key.old_digest, api_key.old_until = before, now + timedelta(seconds=grace_s)
+    return value
+
+
+def with_digest(digest: str) -> Q:
+    """Return which key has this digest, as its value's or as that of the value before."""
+    return Q(digest=digest) | Q(old_digest=digest)
 
 
 def key_digest(value: str) -> str:
     """Return what a key is looked up by. The first call of a process reads the database."""
     return digest(pepper(), value)
+
+
+def installation() -> str:
+    """Return a short name of this installation alone: its part of a Redis that others may share."""
+    return key_digest("installation")[:12]
 
 
 def pepper() -> bytes:

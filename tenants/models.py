@@ -10,12 +10,13 @@ from zoneinfo import available_timezones
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.core.validators import MinValueValidator, RegexValidator
+from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 from typing_extensions import override
 
-from tenants.buckets import MOST_BUCKETS, most_at_once
+from tenants.buckets import MOST_BUCKETS, RUN_CEILING, most_at_once
 from tenants.fields import NanoUsdField
+from tenants.types import short_usd
 
 NAME = RegexValidator(
     r"^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,127}$",
@@ -95,7 +96,14 @@ class Tenant(Managed):
         null=True, blank=True, help_text="Names it may call; empty: everything."
     )
     log_payloads = models.CharField(max_length=8, choices=Payloads, default=Payloads.NONE)
+    retention_months = models.PositiveSmallIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(1200)],
+        help_text="Whole months the request log keeps behind the running one; empty: the setting.",
+    )
     cache = models.JSONField(default=dict, blank=True)
+    cache_generation = models.PositiveIntegerField(default=0, editable=False)
     single_flight = models.BooleanField(default=False)
     runs = models.JSONField(default=dict, blank=True, help_text="Defaults of an agent run.")
     guardrails = models.JSONField(default=list, blank=True)
@@ -155,16 +163,29 @@ def default_scopes() -> list[str]:
 
 
 class ApiKey(Managed, TenantOwned):
-    """A credential of a tenant. Only its digest is kept; `prefix` and `public_id` are shown."""
+    """A credential of a tenant. Only its digest is kept; `prefix` and `public_id` are shown.
+
+    `old_digest` is that of the secret before a rotation, good until `old_until`.
+    """
 
     tenant = models.ForeignKey(Tenant, models.CASCADE, related_name="keys")
     project = models.ForeignKey(
         Project, models.SET_NULL, null=True, blank=True, related_name="keys"
     )
     name = name_field()
+    holder = models.ForeignKey(
+        Member,
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="keys",
+        help_text="The person who uses it and may renew it; empty: the tenant's.",
+    )
     public_id = models.CharField(max_length=16, unique=True, default=public_id, editable=False)
     digest = models.CharField(max_length=64, unique=True, editable=False)
     prefix = models.CharField(max_length=16, editable=False)
+    old_digest = models.CharField(max_length=64, unique=True, null=True, blank=True, editable=False)
+    old_until = models.DateTimeField(null=True, editable=False)
     scopes = models.JSONField(default=default_scopes)
     allowed_models = models.JSONField(
         null=True, blank=True, help_text="Names it may call; empty: what the tenant may."
@@ -285,11 +306,24 @@ class Budget(Managed, Owned):
         super().clean()
         if self.per not in {"", "end_user", "run"} and not self.per.startswith("tag."):
             raise ValidationError({"per": "Use end_user, run or tag.NAME."})
+        if self.name == RUN_CEILING and not self.is_run_ceiling:
+            raise ValidationError(
+                f"{RUN_CEILING} is the ceiling of each agent run: a hard limit of the whole tenant,"
+                " strict, of the period total, for each run, and nothing else."
+            )
         if self.tenant_id and (buckets := self._most_at_once()) > MOST_BUCKETS:
             raise ValidationError(
                 f"{buckets} budgets of tenant, project and key would bind one call;"
                 f" {MOST_BUCKETS} may."
             )
+
+    @property
+    def is_run_ceiling(self) -> bool:
+        """Say whether it is what a configuration file calls the budget of `runs`."""
+        plain = not (self.project_id or self.api_key_id or self.model_filter or self.thresholds)
+        said = (self.name, self.per, self.period, self.mode)
+        wanted = (RUN_CEILING, "run", self.Period.TOTAL, self.Mode.STRICT)
+        return plain and said == wanted and self.hard and self.limit_nano is not None
 
     def _most_at_once(self) -> int:
         """Return how many budgets, this one among them, a call by any key of the tenant meets."""
@@ -330,6 +364,39 @@ class RateLimit(Managed, Owned):
         return f"{self.api_key or self.project or self.tenant}"
 
 
+class RaiseRequest(TenantOwned):
+    """Somebody asks for more money for a while; a decision is made once."""
+
+    class State(models.TextChoices):
+        OPEN = "open"
+        APPROVED = "approved"
+        REFUSED = "refused"
+
+    tenant = models.ForeignKey(Tenant, models.CASCADE, related_name="raise_requests")
+    budget = models.ForeignKey(Budget, models.CASCADE, related_name="raise_requests")
+    member = models.ForeignKey(Member, models.SET_NULL, null=True, related_name="+")
+    asked_by = models.CharField(max_length=254)
+    amount_nano = NanoUsdField("more in USD", validators=[MinValueValidator(1)])
+    until = models.DateTimeField()
+    reason = models.CharField(max_length=500)
+    state = models.CharField(max_length=8, choices=State, default=State.OPEN)
+    created_at = models.DateTimeField()
+    decided_at = models.DateTimeField(null=True)
+    decided_by = models.CharField(max_length=254, blank=True)
+
+    class Meta(TenantOwned.Meta):
+        abstract = False
+        ordering = ("-id",)
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.amount} USD more for {self.budget}, asked by {self.asked_by}"
+
+    @property
+    def amount(self) -> str:
+        return short_usd(self.amount_nano)
+
+
 class AuditEvent(models.Model):
     """Who changed what, append-only: before and after of fields that are no secret."""
 
@@ -362,9 +429,13 @@ class InstallSecret(models.Model):
 
 
 class ConfigVersion(models.Model):
-    """One row, counted up by database triggers at every change of configuration."""
+    """One row, counted up by database triggers at every change of configuration.
+
+    `looks` counts how often somebody asked what runs now: who polls the one sees the other.
+    """
 
     version = models.BigIntegerField(default=0)
+    looks = models.BigIntegerField(default=0, db_default=0)
 
     @override
     def __str__(self) -> str:

@@ -17,7 +17,10 @@ class Reader:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="mobius-reader")
 
     async def read(self, function: Callable[[], Result]) -> Result:
-        """Run `function` in the thread. Raises what it raises, django.db.Error among it."""
+        """Run `function` in the thread, again if its connection was found broken.
+
+        Raises what it raises, django.db.Error among it.
+        """
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._thread, _guarded, function)
 
@@ -27,9 +30,13 @@ class Reader:
 
 
 def _guarded(function: Callable[[], Result]) -> Result:
+    kept = connection.connection
     try:
         return function()
     except Error:
         # The next read opens a new connection: a broken one is never used twice.
         connection.close()
-        raise
+        # One that broke while nobody used it says nothing about the database as it is now.
+        if not getattr(kept, "closed", False):
+            raise
+    return _guarded(function)

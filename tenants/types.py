@@ -8,9 +8,9 @@ from zoneinfo import ZoneInfo
 from msgspec import Struct
 
 NANO = 1_000_000_000
-MAX_NANO = 2**63 - 1
+MAX_NANO = 2**62  # a limit and its raise together still fit a column
 
-_DECIMAL = re.compile(r"(0|[1-9]\d{0,9})(\.\d{1,9})?")
+_DECIMAL = re.compile(r"(0|[1-9]\d{0,9})(\.\d{1,9})?", re.ASCII)
 
 
 def usd(nano: int) -> str:
@@ -70,7 +70,7 @@ class BudgetRule(Struct, frozen=True, kw_only=True):
     per: str = ""
 
 
-class RateRule(Struct, frozen=True, kw_only=True):
+class RateRule(Struct, frozen=True, kw_only=True, cache_hash=True):
     """Rates of one owner; None is no limit. `scope` is tenant, project, api_key or model."""
 
     scope: str
@@ -102,6 +102,9 @@ class Caller(Struct, frozen=True, kw_only=True):
     time_zone: str = "UTC"
     expires_at: float | None = None  # Unix seconds
     max_output_tokens: int = 8192  # sent upstream under a hard budget when the caller set none
+    cache_seconds: int = 0  # for how long answers are given again; 0 is never
+    cache_generation: int = 0  # how often they were cleared
+    single_flight: bool = False  # whether the same, asked at once, is called once
     run_steps: int | None = None  # of one agent run, and seconds since its first step
     run_seconds: int | None = None
 

@@ -172,6 +172,7 @@ class AlertDeliveryAdmin(ReadOnlyAdmin):
 class AlertAdmin(ReadOnlyAdmin):
     """Soft thresholds that spend reached, whether anybody else is told or not."""
 
+    tenant_path = "bucket__tenant_id"
     list_display = ("when", "whose", "budget", "subject", "threshold", "told")
     ordering = ("-id",)
     fields = ("when", "whose", "budget", "subject", "threshold", "told")

@@ -1,10 +1,16 @@
-"""The one way the console changes a row: what it changes is audited, secrets left out."""
+"""The one way the console shows and changes rows: to whom they belong, and with an audit.
+
+`tenant_path` says how rows are a tenant's; pages without it are for operators alone. What a role
+may do with rows and fields is in `tenants.rights`.
+"""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from operator import attrgetter
+from typing import Any, ClassVar, TypeVar
 
 from django.contrib import admin
 from django.db import models
+from django.forms import Media
 from django.http import HttpRequest, HttpResponseRedirect
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
@@ -20,6 +26,9 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 from tenants import audit
 from tenants.admin.columns import column
 from tenants.fields import NanoUsdField
+from tenants.models import Managed
+from tenants.rights import field_of, rows_of
+from tenants.seats import Seat, seat_of
 
 Page = TypeVar("Page", bound=Callable[..., Any])
 
@@ -39,7 +48,23 @@ def page_action(description: str, *, icon: str, variant: Any = None) -> Callable
 INPUTS: Any = {NanoUsdField: {"widget": UnfoldAdminTextInputWidget}}
 
 
-class ConsoleAdmin(ModelAdmin):  # type: ignore[misc] # the theme is not typed
+SLUG_SCRIPTS = ("xregexp.js", "xregexp.min.js", "urlify.js", "prepopulate.js")
+
+
+class FromFile:
+    """Rows that say whether a configuration file owns them."""
+
+    @column("file", order="managed_by_file")
+    def from_file(self, obj: Any) -> SafeString | str:
+        if not obj.managed_by_file:
+            return ""
+        return format_html(
+            '<span class="material-symbols-outlined" title="{}">description</span>',
+            "From a configuration file: the next apply overwrites what is changed here",
+        )
+
+
+class ConsoleAdmin(FromFile, ModelAdmin):  # type: ignore[misc] # the theme is not typed
     """Lists, forms and an audit event for every change made through them."""
 
     formfield_overrides = INPUTS
@@ -49,6 +74,152 @@ class ConsoleAdmin(ModelAdmin):  # type: ignore[misc] # the theme is not typed
     compressed_fields = True
     warn_unsaved_form = True
     change_form_before_template = "admin/console/managed_by_file.html"
+    # A look-up of the tenant's id, or "tenant_name" where a copied name is all there is.
+    tenant_path: ClassVar[str] = ""
+
+    # --- whose rows -------------------------------------------------------------------------
+
+    @override
+    def get_queryset(self, request: HttpRequest) -> models.QuerySet[Any]:
+        rows: models.QuerySet[Any] = super().get_queryset(request)
+        seat = seat_of(request)
+        if seat is None or not (seat.operator or self.tenant_path):
+            return rows.none()
+        return rows if seat.operator else rows.filter(**{self.tenant_path: self._tenant(seat)})
+
+    @override
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self._may(request, "see", obj) or self.has_change_permission(request, obj)
+
+    @override
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return self._may(request, "make")
+
+    @override
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self._may(request, "change", obj)
+
+    @override
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self._may(request, "remove", obj)
+
+    @override
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return self.has_view_permission(request)
+
+    def _may(self, request: HttpRequest, what: str, obj: Any = None) -> bool:
+        seat = seat_of(request)
+        if seat is None or seat.operator:
+            return seat is not None
+        allowed = seat.reaches(getattr(rows_of(self.opts.object_name), what))
+        return allowed and bool(self.tenant_path) and (obj is None or self._owns(seat, obj))
+
+    def _owns(self, seat: Seat, obj: Any) -> bool:
+        return bool(attrgetter(self.tenant_path.replace("__", "."))(obj) == self._tenant(seat))
+
+    def _tenant(self, seat: Seat) -> Any:
+        return seat.tenant if self.tenant_path == "tenant_name" else seat.tenant_id
+
+    # --- which fields -----------------------------------------------------------------------
+
+    @override
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        found = super().get_fieldsets(request, obj)
+        if _operates(request):
+            return found
+        hidden = self._hidden(request, obj)
+        kept = [
+            (title, {**options, "fields": _without(options["fields"], hidden)})
+            for title, options in found
+        ]
+        return [(title, options) for title, options in kept if options["fields"]]
+
+    @override
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        shown = tuple(super().get_readonly_fields(request, obj))
+        if _operates(request):
+            return shown
+        return (
+            *shown,
+            *(name for name in self._changeable(shown) if not self._writes(request, name)),
+        )
+
+    @override
+    def get_form(
+        self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
+    ) -> Any:
+        form = super().get_form(request, obj, change=change, **kwargs)
+        seat = seat_of(request)
+        if seat is None or seat.operator or obj is not None or self.tenant_path != "tenant_id":
+            return form
+        return _made_for(form, seat)
+
+    @override
+    def formfield_for_foreignkey(
+        self, db_field: Any, request: HttpRequest | None, **kwargs: Any
+    ) -> Any:
+        """Offer, and take, no row that who asks does not see."""
+        pages = self.admin_site._registry.get(db_field.remote_field.model)  # noqa: SLF001 - Django's own way to it
+        if request is not None and isinstance(pages, ConsoleAdmin):
+            kwargs.setdefault("queryset", pages.get_queryset(request))
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)
+
+    def _hidden(self, request: HttpRequest, obj: Any) -> set[str]:
+        names = self._changeable(super().get_readonly_fields(request, obj))
+        if obj is None:
+            return {name for name in names if not self._writes(request, name)}
+        return {name for name in names if not self._reads(request, name)}
+
+    def _changeable(self, readonly: Iterable[str]) -> list[str]:
+        known = {field.name for field in self.opts.get_fields()} - set(readonly)
+        return sorted(known)
+
+    def _reads(self, request: HttpRequest, name: str) -> bool:
+        seat = seat_of(request)
+        return seat is not None and seat.reaches(field_of(self.opts.object_name, name).read)
+
+    def _writes(self, request: HttpRequest, name: str) -> bool:
+        seat = seat_of(request)
+        return seat is not None and seat.reaches(field_of(self.opts.object_name, name).write)
+
+    @override
+    def get_inlines(self, request: HttpRequest, obj: Any) -> list[Any]:
+        # What is edited on a tenant's page has pages of its own, which know who may what.
+        return list(super().get_inlines(request, obj)) if _operates(request) else []
+
+    @override
+    def get_list_filter(self, request: HttpRequest) -> list[Any]:
+        found = list(super().get_list_filter(request))
+        return found if _operates(request) else [one for one in found if not _by_tenant(one)]
+
+    # --- what else a page does --------------------------------------------------------------
+
+    @override
+    def get_actions(self, request: HttpRequest) -> Any:
+        return {
+            name: action
+            for name, action in super().get_actions(request).items()
+            if name == "delete_selected" or self._acts(request, name)
+        }
+
+    def _filter_unfold_actions_by_permissions(
+        self, request: HttpRequest, actions: list[Any], object_id: Any = None
+    ) -> list[Any]:
+        found = super()._filter_unfold_actions_by_permissions(request, actions, object_id)
+        return [one for one in found if self.admin_site.may_act(request, one.action_name)]
+
+    def _acts(self, request: HttpRequest, name: str) -> bool:
+        stem = f"{self.opts.app_label}_{self.opts.model_name}"
+        return bool(self.admin_site.may_act(request, f"{stem}_{name}"))
+
+    # --- changing rows ----------------------------------------------------------------------
+
+    @property
+    def media(self) -> Media:
+        """Leave out what writes slugs: no form has one, and it is heavy."""
+        media = super().media
+        scripts = [name for name in media._js if not name.endswith(SLUG_SCRIPTS)]  # noqa: SLF001 - Django's media have no public list
+        return Media(css=media._css, js=scripts)  # noqa: SLF001 - likewise
 
     @override
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
@@ -103,15 +274,6 @@ class ConsoleAdmin(ModelAdmin):  # type: ignore[misc] # the theme is not typed
         listed = reverse("admin:tenants_auditevent_changelist")
         return redirect(f"{listed}?object_type={self.opts.model_name}&object_id={object_id}")
 
-    @column("file", order="managed_by_file")
-    def from_file(self, obj: Any) -> SafeString | str:
-        if not obj.managed_by_file:
-            return ""
-        return format_html(
-            '<span class="material-symbols-outlined" title="{}">description</span>',
-            "Managed by a configuration file",
-        )
-
     def confirm(
         self, request: HttpRequest, obj: Any, *, title: str, text: str, button: str
     ) -> TemplateResponse:
@@ -141,6 +303,43 @@ class ConsoleAdmin(ModelAdmin):  # type: ignore[misc] # the theme is not typed
         return HttpResponseRedirect(self.page_of(obj))
 
 
+def _operates(request: HttpRequest) -> bool:
+    seat = seat_of(request)
+    return seat is not None and seat.operator
+
+
+def _without(fields: Iterable[Any], hidden: set[str]) -> list[Any]:
+    """Return the fields of a set, of which some stand in one line, without the hidden ones."""
+    lines = [
+        tuple(name for name in line if name not in hidden)
+        if isinstance(line, tuple | list)
+        else line
+        for line in fields
+    ]
+    return [line for line in lines if line and line not in hidden]
+
+
+def _by_tenant(choice: Any) -> bool:
+    """Say whether a filter chooses among tenants."""
+    if isinstance(choice, tuple | list):
+        return bool(choice[0] == "tenant")
+    return str(getattr(choice, "parameter_name", choice)).startswith("tenant")
+
+
+def _made_for(form: Any, seat: Seat) -> Any:
+    """Return a form whose new rows are of this seat's tenant, and are checked as such."""
+
+    class Owned(form):  # type: ignore[misc] # made at run time
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            self.instance.tenant_id = seat.tenant_id
+
+        def _get_validation_exclusions(self) -> set[str]:
+            return set(super()._get_validation_exclusions()) - {"tenant"}
+
+    return Owned
+
+
 class ReadOnlyAdmin(ConsoleAdmin):
     """Rows that the gateway writes: to look at, never to touch."""
 
@@ -161,14 +360,33 @@ class ReadOnlyAdmin(ConsoleAdmin):
         return False
 
 
-class Inline(ThemedTabularInline):  # type: ignore[misc] # the theme is not typed
-    """Rows edited on the page of what they belong to."""
+class Inline(FromFile, ThemedTabularInline):  # type: ignore[misc] # the theme is not typed
+    """Rows edited on the page of what they belong to; those of a file are marked."""
 
     formfield_overrides = INPUTS
     extra = 0
     hide_title = True
     tab = True
     show_change_link = True
+
+    @override
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Sequence[Any]:
+        return (*super().get_fields(request, obj), *self._marked())
+
+    @override
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Sequence[str]:
+        return (*super().get_readonly_fields(request, obj), *self._marked())
+
+    def _marked(self) -> tuple[str, ...]:
+        return ("from_file",) if issubclass(self.model, Managed) else ()
+
+    @override
+    def get_formset(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:
+        """Name every input after its column: there is no label beside it."""
+        formset = super().get_formset(request, obj, **kwargs)
+        for field in formset.form.base_fields.values():
+            field.widget.attrs.setdefault("aria-label", field.label)
+        return formset
 
 
 class Switchable(ConsoleAdmin):

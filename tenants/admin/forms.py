@@ -17,8 +17,6 @@ from unfold.widgets import (
     UnfoldBooleanWidget,
 )
 
-from tenants.types import parse_usd
-
 
 class NamesField(forms.CharField):
     """A list of names, one a line. Nothing is None: no restriction."""
@@ -189,22 +187,6 @@ def whole(*, at_least: int = 0) -> forms.IntegerField:
 def number(**kwargs: Any) -> forms.FloatField:
     widget = UnfoldAdminDecimalFieldWidget({"step": "any"})
     return forms.FloatField(required=False, min_value=0, widget=widget, **kwargs)
-
-
-def amount() -> forms.CharField:
-    """Return an input for dollars that are kept as the text they were written in."""
-    return forms.CharField(
-        required=False,
-        validators=[_check_amount],
-        widget=UnfoldAdminTextInputWidget({"placeholder": "2.50"}),
-    )
-
-
-def _check_amount(text: str) -> None:
-    try:
-        parse_usd(text)
-    except ValueError as error:
-        raise ValidationError(str(error)) from None
 
 
 def switch() -> forms.BooleanField:

@@ -1,5 +1,6 @@
 """Show that the ledger adds up, as far as the last check knows, and check it now when asked."""
 
+from datetime import timedelta
 from typing import Any, ClassVar
 
 from django.contrib import messages
@@ -12,14 +13,17 @@ from typing_extensions import override
 
 from tenants.admin.base import ReadOnlyAdmin
 from tenants.admin.columns import ago, column, money
+from tenants.models import Tenant
 from tenants.money.checks import DayBooks, LedgerCheck
 from tenants.money.fleet import LEASE
-from tenants.money.models import Hold, Writer
+from tenants.money.models import Hold, LedgerAlarm, Writer
 
 # Twice what the hourly check may take: then nobody runs the work in the background.
 LATE_S = 2 * 3600
 DIFFERENCES = ("budget", "period", "subject", "entry", "what")
 DAYS = ("day (UTC)", "request log", "ledger, with the request", "ledger, later", "difference")
+ALARMS = ("when", "alarm", "tenant", "model", "the first of its day", "what was seen")
+ALARM_DAYS, MOST_ALARMS = 31, 100
 HOLDS = ("process", "state", "holds", "amount", "")
 
 
@@ -53,6 +57,7 @@ class IntegrityAdmin(ReadOnlyAdmin):
             "differences": _table(DIFFERENCES, map(_difference, last.differences if last else ())),
             "days": _table(DAYS, map(_day, last.books if last else ())),
             "holds": _table(HOLDS, _holds()),
+            "alarms": _table(ALARMS, _alarms()),
             "history": LedgerCheck.objects.all()[:24],
         }
         return TemplateResponse(request, "admin/console/integrity.html", context)
@@ -87,6 +92,21 @@ def _difference(found: dict[str, str]) -> list[str]:
 def _day(books: DayBooks) -> list[str]:
     amounts = (books.log_nano, books.settled_nano, books.later_nano, books.differs_nano)
     return [books.day.isoformat(), *map(money, amounts)]
+
+
+def _alarms() -> list[list[Any]]:
+    """Return what was wrong with how attempts were charged, newest first."""
+    since = timezone.now() - timedelta(days=ALARM_DAYS)
+    found = list(
+        LedgerAlarm.all_tenants_unsafe.filter(created_at__gt=since).order_by("-id")[:MOST_ALARMS]
+    )
+    names = Tenant.objects.in_bulk({alarm.tenant_id for alarm in found})
+    return [[ago(alarm.created_at), *_alarm(alarm, names)] for alarm in found]
+
+
+def _alarm(alarm: LedgerAlarm, names: dict[int, Tenant]) -> list[Any]:
+    tenant = names.get(alarm.tenant_id) or f"gone (id {alarm.tenant_id})"
+    return [alarm.kind, str(tenant), alarm.model, str(alarm.request_id), alarm.said]
 
 
 def _holds() -> list[list[Any]]:

@@ -28,6 +28,7 @@ def field_of(rows: Manager[Any] | QuerySet[Any], reference: str, field: str = "n
 class LedgerAdmin(ReadOnlyAdmin):
     """What all rows of the ledger show: whose they are."""
 
+    tenant_path = "tenant_id"
     paginator = InfinitePaginator
 
     @override
@@ -126,7 +127,9 @@ class SpentAdmin(LedgerAdmin):
 
     @column("amount", order="amount_nano")
     def amount(self, row: Any) -> str:
-        return "unpriced" if row.unpriced else money(row.amount_nano)
+        if not row.unpriced:
+            return money(row.amount_nano)
+        return f"{money(row.amount_nano)}, part of it unpriced" if row.amount_nano else "unpriced"
 
 
 @admin.register(Hold)

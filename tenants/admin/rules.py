@@ -8,6 +8,7 @@ from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
+from typing_extensions import override
 from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from unfold.widgets import UnfoldAdminTextInputWidget
 
@@ -15,8 +16,9 @@ from tenants.admin.base import ConsoleAdmin, page_action
 from tenants.admin.columns import column, money
 from tenants.admin.forms import SharesField
 from tenants.fields import UsdFormField
-from tenants.models import Budget, Owned, RateLimit
+from tenants.models import Budget, Owned, Owner, RateLimit
 from tenants.raises import raise_budget, raise_in_force
+from tenants.seats import seat_of
 
 OWNERS = ("tenant", "project", "api_key")
 
@@ -33,8 +35,25 @@ def limit_text(budget: Budget) -> str:
 class RuleAdmin(ConsoleAdmin):
     """What a budget and a limit have in common: whom they bind."""
 
+    tenant_path = "tenant_id"
     list_select_related = OWNERS
     autocomplete_fields = OWNERS
+
+    @override
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return super().has_change_permission(request, obj) and is_theirs(request, obj)
+
+    @override
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return super().has_delete_permission(request, obj) and is_theirs(request, obj)
+
+    @override
+    def get_form(
+        self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
+    ) -> Any:
+        form = super().get_form(request, obj, change=change, **kwargs)
+        seat = seat_of(request)
+        return form if seat is None or seat.operator else _for_a_part(form)
 
     @column("binds", labels={"tenant": "primary", "project": "info", "API key": "warning"})
     def binds(self, rule: Owned) -> str:
@@ -43,6 +62,28 @@ class RuleAdmin(ConsoleAdmin):
     @column("owner", order="tenant__name")
     def owner(self, rule: Owned) -> str:
         return str(rule.api_key or rule.project or rule.tenant)
+
+
+def is_theirs(request: HttpRequest, rule: Owned | None) -> bool:
+    """Say whether a rule is a tenant's own to change: what binds all of it is the operator's."""
+    seat = seat_of(request)
+    return seat is not None and (seat.operator or rule is None or rule.scope != Owner.TENANT)
+
+
+def _for_a_part(form: Any) -> Any:
+    """Return a form that takes rules of a project or of a key alone."""
+
+    class OfPart(form):  # type: ignore[misc] # made at run time
+        @override
+        def clean(self) -> dict[str, Any]:
+            values: dict[str, Any] = super().clean() or {}
+            if not values.get("project") and not values.get("api_key"):
+                self.add_error(
+                    "project", "Choose a project or an API key: what binds all is the operator's."
+                )
+            return values
+
+    return OfPart
 
 
 class BudgetForm(ModelForm[Budget]):
@@ -85,7 +126,7 @@ class BudgetAdmin(RuleAdmin):
     @page_action("Raise", icon="trending_up")
     def raise_limit(self, request: HttpRequest, object_id: str) -> HttpResponse:
         budget = self.get_object(request, object_id)
-        if budget is None:
+        if budget is None or not self.has_change_permission(request, budget):
             return self.back_to_list()
         form = RaiseForm(request.POST if request.method == "POST" else None)
         if form.is_valid() and self._raised(request, budget, form):

@@ -1,23 +1,33 @@
-"""Turn alerts into deliveries, once each, and try every delivery until it was taken or given up.
+"""Turn alerts and alarms into deliveries, once each; try each until it was taken or given up.
 
 A delivery is claimed by moving its `next_at`, so that one process at a time sends it. A process
 that dies in between leaves it to the next one: at least once, with an id that tells a repeat.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import product
+from uuid import UUID
 
 import structlog
 from django.db import transaction
 from django.db.models import F, Q
+from msgspec import Struct
 
-from tenants.alerts.messages import Reached, check_message, threshold_message
+from tenants.alerts.messages import (
+    Alarmed,
+    Message,
+    Reached,
+    alarm_message,
+    check_message,
+    threshold_message,
+)
 from tenants.alerts.models import AlertDelivery, AlertSink
 from tenants.alerts.sending import NotDeliveredError, Post, send
 from tenants.ids import new_id
 from tenants.models import Budget, Tenant
-from tenants.money.models import Alert
+from tenants.money.models import Alert, LedgerAlarm
 from tenants.raises import limit_in_force
 
 # After each failed attempt; after the last one it is given up.
@@ -46,13 +56,15 @@ def deliver(post: Post, now: Now) -> int:
 
 
 def spread(now: datetime) -> int:
-    """Make the deliveries of every new alert, all or none of an alert's; return how many."""
-    new = list(Alert.objects.filter(sent_at=None).select_related("bucket").order_by("id")[:AT_ONCE])
+    """Make the deliveries of every new alert and alarm, all or none of each; return how many."""
+    alerts = Alert.objects.filter(sent_at=None).select_related("bucket").order_by("id")
+    alarms = LedgerAlarm.all_tenants_unsafe.filter(sent_at=None).order_by("id")
+    new: list[Alert | LedgerAlarm] = [*alerts[:AT_ONCE], *alarms[:AT_ONCE]]
     if not new:
         return 0
     with transaction.atomic():
         # Who comes second waits here, and then finds nothing left of these.
-        mine = [one for one in new if _take(one, now)]
+        mine = [_news(one, now) for one in new if _take(one, now)]
         return len(AlertDelivery.objects.bulk_create(_deliveries(mine, now)))
 
 
@@ -85,7 +97,7 @@ def attempt(delivery: AlertDelivery, post: Post, now: Now) -> None:
 
 def _again_at(delivery: AlertDelivery, now: datetime) -> datetime | None:
     """Return when a failed delivery is tried again; a test never is."""
-    if delivery.alert_id is None or delivery.attempts > len(PAUSES):
+    if delivery.is_test or delivery.attempts > len(PAUSES):
         return None
     return now + PAUSES[delivery.attempts - 1]
 
@@ -98,35 +110,65 @@ def _claim(delivery: AlertDelivery, now: datetime) -> bool:
     return bool(claimed)
 
 
-def _take(alert: Alert, now: datetime) -> bool:
-    return bool(Alert.objects.filter(pk=alert.pk, sent_at=None).update(sent_at=now))
+class News(Struct, frozen=True):
+    """An alert or an alarm to tell: whose it is, and what a message with some id says of it."""
+
+    tenant_id: int
+    told_of: Mapping[str, Alert | LedgerAlarm]
+    message: Callable[[UUID], Message]
 
 
-def _deliveries(alerts: Iterable[Alert], now: datetime) -> Iterable[AlertDelivery]:
-    alerts = list(alerts)
-    tenants = {alert.bucket.tenant_id for alert in alerts}
+def _take(one: Alert | LedgerAlarm, now: datetime) -> bool:
+    table = Alert.objects if isinstance(one, Alert) else LedgerAlarm.all_tenants_unsafe
+    return bool(table.filter(pk=one.pk, sent_at=None).update(sent_at=now))
+
+
+def _news(one: Alert | LedgerAlarm, now: datetime) -> News:
+    if isinstance(one, LedgerAlarm):
+        say = partial(alarm_message, at=one.created_at, alarmed=_alarmed(one))
+        return News(one.tenant_id, {"alarm": one}, say)
+    say = partial(threshold_message, at=one.created_at, reached=_reached(one, now))
+    return News(one.bucket.tenant_id, {"alert": one}, say)
+
+
+def _deliveries(news: Sequence[News], now: datetime) -> Iterable[AlertDelivery]:
+    tenants = {one.tenant_id for one in news}
     sinks = AlertSink.objects.filter(Q(tenant=None) | Q(tenant__in=tenants), enabled=True)
-    reached = {alert.pk: _reached(alert, now) for alert in alerts}
-    for alert, sink in product(alerts, list(sinks)):
-        if sink.tenant_id in {None, alert.bucket.tenant_id}:
+    for one, sink in product(news, list(sinks)):
+        if sink.tenant_id in {None, one.tenant_id}:
             message_id = new_id()
             yield AlertDelivery(
                 id=message_id,
-                alert=alert,
+                **one.told_of,
                 sink=sink,
-                message=threshold_message(message_id, alert.created_at, reached[alert.pk]),
+                message=one.message(message_id),
                 created_at=now,
                 next_at=now,
             )
+
+
+def _alarmed(alarm: LedgerAlarm) -> Alarmed:
+    return Alarmed(
+        tenant=_tenant_name(alarm.tenant_id),
+        kind=alarm.kind,
+        model=alarm.model,
+        request_id=str(alarm.request_id),
+        attempt=alarm.attempt_no,
+        said=alarm.said,
+    )
+
+
+def _tenant_name(tenant_id: int) -> str:
+    found = Tenant.objects.filter(pk=tenant_id).values_list("name", flat=True).first()
+    return found or f"id {tenant_id}"
 
 
 def _reached(alert: Alert, now: datetime) -> Reached:
     bucket = alert.bucket
     owners = ("tenant", "project", "api_key")
     budget = Budget.all_tenants_unsafe.filter(pk=bucket.budget_id).select_related(*owners).first()
-    tenant = Tenant.objects.filter(pk=bucket.tenant_id).values_list("name", flat=True).first()
     return Reached(
-        tenant=tenant or f"id {bucket.tenant_id}",
+        tenant=_tenant_name(bucket.tenant_id),
         budget=budget.name if budget else f"id {bucket.budget_id}",
         scope=budget.scope if budget else "",
         owner=(budget.api_key or budget.project or budget.tenant).name if budget else "",

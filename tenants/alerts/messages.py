@@ -13,10 +13,11 @@ from typing import Any
 from uuid import UUID
 
 from msgspec import Struct
+from msgspec.structs import asdict
 
 from tenants.types import usd
 
-THRESHOLD, TEST = "budget.threshold", "test"
+THRESHOLD, ALARM, TEST = "budget.threshold", "ledger.alarm", "test"
 _PREFIX = "whsec_"
 
 Message = Mapping[str, Any]
@@ -38,6 +39,17 @@ class Reached(Struct, frozen=True, kw_only=True):
     limit_nano: int | None
 
 
+class Alarmed(Struct, frozen=True, kw_only=True):
+    """Something wrong with how a model is charged; one request stands for all of its day."""
+
+    tenant: str
+    kind: str
+    model: str
+    request_id: str
+    attempt: int
+    said: str
+
+
 def threshold_message(message_id: UUID, at: datetime, reached: Reached) -> Message:
     """Return what a webhook gets: amounts are decimal strings in US dollars."""
     data = {
@@ -56,6 +68,12 @@ def threshold_message(message_id: UUID, at: datetime, reached: Reached) -> Messa
     return {"id": str(message_id), "type": THRESHOLD, "timestamp": at.isoformat(), "data": data}
 
 
+def alarm_message(message_id: UUID, at: datetime, alarmed: Alarmed) -> Message:
+    """Return what a webhook gets; the entry of the request it names holds the amounts."""
+    data = asdict(alarmed)
+    return {"id": str(message_id), "type": ALARM, "timestamp": at.isoformat(), "data": data}
+
+
 def check_message(message_id: UUID, at: datetime, sink: str) -> Message:
     """Return what the console's test button sends."""
     return {
@@ -71,6 +89,8 @@ def subject_of(message: Message) -> str:
     data = message["data"]
     if message["type"] == TEST:
         return f"Mobius: this is a test of {data['sink']}"
+    if message["type"] == ALARM:
+        return f"Mobius: {data['kind']} at {data['model']} of {data['tenant']}"
     percent = f"{data['threshold'] * 100:g} %"
     return f"Mobius: {data['tenant']}/{data['budget']} reached {percent} of its limit"
 
@@ -80,6 +100,11 @@ def text_of(message: Message) -> str:
     data = message["data"]
     if message["type"] == TEST:
         return f"{subject_of(message)}. Alerts of budgets will arrive here."
+    if message["type"] == ALARM:
+        return (
+            f"{subject_of(message)}.\n{data['said']}\n"
+            f"Request {data['request_id']}, attempt {data['attempt']}: the first of its kind today."
+        )
     whose = f"{data['scope']} {data['owner']}" + (f", {data['subject']}" if data["subject"] else "")
     renews = f"It renews at {data['ends_at']}." if data["ends_at"] else "It never renews."
     return (

@@ -14,7 +14,7 @@ from typing_extensions import override
 from tenants import secrets
 from tenants.ids import new_id
 from tenants.models import Tenant, name_field
-from tenants.money.models import Alert
+from tenants.money.models import Alert, LedgerAlarm
 
 LEAST_SECRET = 20
 
@@ -112,10 +112,11 @@ class AlertSink(models.Model):
 
 
 class AlertDelivery(models.Model):
-    """One message on its way to one sink. Without an alert it is a test."""
+    """One message on its way to one sink. Without an alert or an alarm it is a test."""
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     alert = models.ForeignKey(Alert, models.CASCADE, null=True, related_name="deliveries")
+    alarm = models.ForeignKey(LedgerAlarm, models.CASCADE, null=True, related_name="deliveries")
     sink = models.ForeignKey(AlertSink, models.CASCADE, related_name="deliveries")
     message = models.JSONField()
     created_at = models.DateTimeField()
@@ -128,12 +129,17 @@ class AlertDelivery(models.Model):
         ordering = ("-id",)
         verbose_name_plural = "alert deliveries"
         constraints = [
-            models.UniqueConstraint(fields=("alert", "sink"), name="alert_delivery_once")
+            models.UniqueConstraint(fields=("alert", "sink"), name="alert_delivery_once"),
+            models.UniqueConstraint(fields=("alarm", "sink"), name="alarm_delivery_once"),
         ]
 
     @override
     def __str__(self) -> str:
         return f"{self.sink} {self.pk}"
+
+    @property
+    def is_test(self) -> bool:
+        return self.alert_id is None and self.alarm_id is None
 
     @property
     def state(self) -> str:

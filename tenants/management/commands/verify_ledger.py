@@ -8,6 +8,7 @@ from django.db import connection
 from typing_extensions import override
 
 from tenants.install import install_secret
+from tenants.money.from_settings import writing_connection
 from tenants.money.verify import rebuild, verify
 
 
@@ -24,7 +25,8 @@ class Command(BaseCommand):
     @override
     def handle(self, *args: Any, **options: Any) -> None:
         if options["rebuild"]:
-            rebuild(connection)
+            with writing_connection() as writing:
+                rebuild(writing)
         report = verify(connection, install_secret("ledger_key"))
         if options["json"]:
             self.stdout.write(msgspec.json.encode(report).decode())
