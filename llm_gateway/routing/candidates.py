@@ -3,7 +3,7 @@
 A caller is never led to a model it may not call; another tenant's provider is not even named.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal
 
 from msgspec import Struct
@@ -15,7 +15,17 @@ from llm_gateway.errors import (
     ModelNotFoundError,
     NoTargetError,
 )
-from llm_gateway.types import Configuration, Deployment, RouteConfig, RouteTarget, Target, When
+from llm_gateway.routing.affinity import Belongs
+from llm_gateway.routing.ways import way_of
+from llm_gateway.types import (
+    Affinity,
+    Configuration,
+    Deployment,
+    RouteConfig,
+    RouteTarget,
+    Target,
+    When,
+)
 
 Cause = Literal["not_allowed", "capability", "context", "condition", "fallbacks_off"]
 
@@ -23,25 +33,27 @@ Cause = Literal["not_allowed", "capability", "context", "condition", "fallbacks_
 class Ask(Struct, frozen=True, kw_only=True):
     """What is asked of the router: the name, the needs, and what the caller says of the way.
 
-    `input_tokens` is the best estimate (for conditions), `input_at_least` what is certain (for
-    context windows). `models` is the caller's allow list, None for everything. `budget_used` is
-    the used share of the caller's tightest budget. `further` are models to go on to: with them,
-    `model` is a model's name too and no route's.
+    `input_tokens` is the best estimate (for conditions), `input_at_least` what is certain of a
+    deployment, by its id. `models` is the caller's allow list, None for everything. `budget_used`
+    is the used share of the caller's tightest budget. `further` are models to go on to: with them,
+    `model` is a model's name too and no route's. `belongs` names what it belongs together with.
     """
 
     model: str
     tenant_id: int
     further: tuple[str, ...] = ()
     operation: str = "chat"
+    ways: tuple[str, ...] = ()
     needs: frozenset[str] = frozenset()
     input_tokens: int = 0
-    input_at_least: int = 0
+    input_at_least: Mapping[int, int] = {}
     models: frozenset[str] | None = None
     tags: Mapping[str, str] = {}
     budget_used: float = 0.0
     strategy: str | None = None
     provider: str | None = None
     fallbacks: bool = True
+    belongs: Callable[[Affinity], Belongs | None] = lambda _kind: None
 
 
 class Dropped(Struct, frozen=True):
@@ -127,16 +139,18 @@ def _why_not(
     if missing:
         return "capability", f"does not support {', '.join(sorted(missing))}"
     window = deployment.context_window
-    if window is not None and ask.input_at_least > window:
-        return "context", f"{ask.input_at_least} tokens do not fit into {window}"
+    tokens = ask.input_at_least.get(deployment.id, 0) if ask.input_at_least else 0
+    if window is not None and tokens > window:
+        return "context", f"{tokens} tokens do not fit into {window}"
     unmet = _unmet(route.when, ask) or _unmet(line.when, ask)
     return None if unmet is None else ("condition", unmet)
 
 
 def _missing(deployment: Deployment, ask: Ask) -> frozenset[str]:
-    if ask.operation not in deployment.provider.adapters:
-        return frozenset({ask.operation})
-    return frozenset() if deployment.capabilities is None else ask.needs - deployment.capabilities
+    if way_of(ask.operation, ask.ways, deployment) is None:
+        return frozenset({ask.ways[0] if ask.ways else ask.operation})
+    able = deployment.capabilities
+    return frozenset() if able is None else ask.needs - able - {ask.operation}
 
 
 def _unmet(when: When | None, ask: Ask) -> str | None:

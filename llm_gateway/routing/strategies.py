@@ -18,31 +18,31 @@ Item = TypeVar("Item")
 _UNKNOWN = Health()
 
 
-def fallback(targets: Sequence[Target], _view: View, rng: Random) -> list[Target]:
+def fallback(targets: Sequence[Target], view: View, rng: Random) -> list[Target]:
     """Order by the lines of the route."""
-    return sorted(_shuffled(targets, rng), key=lambda target: target.rank)
+    return sorted(by_chance(targets, view, rng), key=lambda target: target.rank)
 
 
 def cheapest(targets: Sequence[Target], view: View, rng: Random) -> list[Target]:
     """Order by what this request would cost; an unknown price comes last, it is not zero."""
     return sorted(
-        _shuffled(targets, rng), key=lambda target: _or_inf(view.cost_nano(target.deployment))
+        by_chance(targets, view, rng), key=lambda target: _or_inf(view.cost_nano(target.deployment))
     )
 
 
 def fastest(targets: Sequence[Target], view: View, rng: Random) -> list[Target]:
-    """Order by time to the first token; where that is not known lately, one call finds out."""
-    return sorted(_shuffled(targets, rng), key=lambda target: _latency(target, view))
+    """Order by median time to the first token; where it is not known lately, one call finds out."""
+    return sorted(by_chance(targets, view, rng), key=lambda target: _latency(target, view))
 
 
-def best_quality(targets: Sequence[Target], _view: View, rng: Random) -> list[Target]:
+def best_quality(targets: Sequence[Target], view: View, rng: Random) -> list[Target]:
     """Order by quality, the unknown last."""
-    return sorted(_shuffled(targets, rng), key=lambda target: -_quality(target))
+    return sorted(by_chance(targets, view, rng), key=lambda target: -_quality(target))
 
 
-def weighted(targets: Sequence[Target], _view: View, rng: Random) -> list[Target]:
+def weighted(targets: Sequence[Target], view: View, rng: Random) -> list[Target]:
     """Order by chance: first place in proportion to weight; weight 0 comes after all others."""
-    return _shuffled(targets, rng)
+    return by_chance(targets, view, rng)
 
 
 def round_robin(targets: Sequence[Target], view: View, _rng: Random) -> list[Target]:
@@ -51,10 +51,12 @@ def round_robin(targets: Sequence[Target], view: View, _rng: Random) -> list[Tar
 
 
 def least_busy(targets: Sequence[Target], view: View, rng: Random) -> list[Target]:
-    return sorted(_shuffled(targets, rng), key=lambda target: _health(target, view).in_flight)
+    return sorted(by_chance(targets, view, rng), key=lambda target: _health(target, view).in_flight)
 
 
-# A race starts its first targets together; which those are is the order of the route.
+# They say how load is shared: what belongs together overrides that.
+SHARING: frozenset[StrategyName] = frozenset({"weighted", "round_robin", "least_busy", "fastest"})
+# Those of a race start together (`router.Plan.racers`), in the order of the route.
 STRATEGIES: Mapping[StrategyName, Strategy] = {
     "fallback": fallback,
     "cheapest": cheapest,
@@ -67,23 +69,32 @@ STRATEGIES: Mapping[StrategyName, Strategy] = {
 }
 
 
-def shuffled(items: Sequence[Item], weight: Callable[[Item], float], rng: Random) -> list[Item]:
+def shuffled(
+    items: Sequence[Item],
+    weight: Callable[[Item], float],
+    rng: Random,
+    chance: Callable[[Item], float] | None = None,
+) -> list[Item]:
     """Return a random permutation in which an item comes first in proportion to its weight.
 
-    Each draws an exponential waiting time of rate `weight` (Efraimidis and Spirakis 2006).
+    Each draws an exponential waiting time of rate `weight` (Efraimidis and Spirakis 2006), by
+    `chance` where that is given: 0 to under 1.
     """
     if len(items) < 2:  # noqa: PLR2004 - nothing to choose
         return list(items)
-    waits = [_wait(weight(item), rng) for item in items]
+    waits = [_wait(weight(item), chance(item) if chance else rng.random()) for item in items]
     return [items[i] for i in sorted(range(len(items)), key=waits.__getitem__)]
 
 
-def _wait(weight: float, rng: Random) -> float:
-    return -math.log(1.0 - rng.random()) / weight if weight > 0 else math.inf
+def by_chance(targets: Sequence[Target], view: View, rng: Random) -> list[Target]:
+    """Return targets by chance, or by what is drawn where the request belongs with others."""
+    draw = view.draw
+    chance = (lambda target: draw("d", target.deployment.id)) if draw else None
+    return shuffled(targets, lambda target: target.weight, rng, chance)
 
 
-def _shuffled(targets: Sequence[Target], rng: Random) -> list[Target]:
-    return shuffled(targets, lambda target: target.weight, rng)
+def _wait(weight: float, chance: float) -> float:
+    return -math.log(1.0 - chance) / weight if weight > 0 else math.inf
 
 
 def _health(target: Target, view: View) -> Health:
@@ -96,8 +107,8 @@ def _quality(target: Target) -> int:
 
 def _latency(target: Target, view: View) -> float:
     health = _health(target, view)
-    if health.first_token_s is not None and view.now - health.measured_at < STALE_S:
-        return health.first_token_s
+    if view.now - health.measured_at < STALE_S:
+        return math.inf if health.first_token_s is None else health.first_token_s
     return math.inf if health.in_flight else 0.0  # one call at a time finds out
 
 
