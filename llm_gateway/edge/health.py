@@ -3,6 +3,7 @@
 from llm_gateway import metrics
 from llm_gateway.edge.http import JSON, HTTPScope, Receive, Send, encode, respond
 from llm_gateway.service.runtime import Runtime
+from llm_gateway.service.vitals import vitals
 
 TEXT = (b"content-type", b"text/plain; version=0.0.4; charset=utf-8")
 
@@ -16,12 +17,17 @@ class Operations:
         self._runtime = runtime
 
     async def __call__(self, scope: HTTPScope, _receive: Receive, send: Send) -> None:
+        health = vitals(self._runtime).health
         match scope["path"]:
             case "/metrics":
                 await respond(send, 200, [TEXT], metrics.render())
             case "/readyz":
                 draining = self._runtime.draining
-                body = {"status": "draining" if draining else "ready"}
-                await respond(send, 503 if draining else 200, [JSON], encode(body))
+                unready = [*(["draining"] if draining else []), *health.unready]
+                said = "draining" if draining else "not ready" if unready else "ready"
+                told = {"status": said, "reasons": unready, "degraded": health.degraded}
+                await respond(send, 503 if unready else 200, [JSON], encode(told))
             case _:
-                await respond(send, 200, [JSON], encode({"status": "ok"}))
+                said = "stuck" if health.stuck else "ok"
+                told = {"status": said, "reasons": health.stuck}
+                await respond(send, 503 if health.stuck else 200, [JSON], encode(told))

@@ -22,6 +22,7 @@ from llm_gateway.errors import (
     TooLargeError,
     UnsupportedEncodingError,
 )
+from llm_gateway.scope import Scope
 from llm_gateway.service.inbound import Unfinished
 
 HTTPScope = MutableMapping[str, Any]
@@ -31,6 +32,8 @@ Headers = list[tuple[bytes, bytes]]
 
 MAX_BODY = 32 * 1024 * 1024
 MAX_BODIES_IN_FLIGHT = 256 * 1024 * 1024
+# Larger ones are counted, so often.
+SMALL, COPIES = 64 * 1024, 3
 BODY_SECONDS, SLOWEST_BYTES_PER_SECOND = 60.0, 1024
 
 JSON = (b"content-type", b"application/json")
@@ -42,18 +45,33 @@ log = logging.getLogger(__name__)
 
 
 class Bodies:
-    """Bytes of request bodies that are being read or worked on, bounded for the process."""
+    """The memory that larger request bodies take, bounded for the process.
+
+    A body is there as it came, parsed, and as it is sent on: from its first byte to the end of its
+    request it counts three times.
+    """
 
     def __init__(self, most: int = MAX_BODIES_IN_FLIGHT) -> None:
-        self._most, self._held = most, 0
+        self.left = most
+
+
+class Held:
+    """What one body takes of it."""
+
+    def __init__(self, bodies: Bodies) -> None:
+        self._bodies, self._taken = bodies, 0
 
     def take(self, size: int) -> None:
-        if self._held + size > self._most:
+        """Take room for so many bytes of a body. Raises OverloadedError."""
+        room = size * COPIES
+        if room > self._bodies.left:
             raise OverloadedError("Too many large requests at once.", retry_after_s=1)
-        self._held += size
+        self._bodies.left -= room
+        self._taken += room
 
-    def give_back(self, size: int) -> None:
-        self._held -= size
+    async def give_back(self) -> None:
+        self._bodies.left += self._taken
+        self._taken = 0
 
 
 def check_head(headers: Mapping[bytes, bytes], most: int = MAX_BODY) -> int:
@@ -73,45 +91,49 @@ def check_head(headers: Mapping[bytes, bytes], most: int = MAX_BODY) -> int:
     return int(length)
 
 
-async def read_body(receive: Receive, declared: int, bodies: Bodies, most: int = MAX_BODY) -> bytes:
-    """Return the whole body, within size, time and what the process may hold."""
+async def read_body(
+    receive: Receive, declared: int, bodies: Bodies, closing: Scope, most: int = MAX_BODY
+) -> bytes:
+    """Return the whole body, within size, time and what the process may hold until `closing`."""
     message = await receive()
-    body = message.get("body", b"")
-    if not message.get("more_body", False):
-        return _checked(message, body)
+    body: bytes = _checked(message)
+    more = message.get("more_body", False)
+    if not more and len(body) <= SMALL:
+        return body
+    held = Held(bodies)
+    closing.on_close(held.give_back)
+    held.take(len(body))
+    if not more:
+        return body
     seconds = BODY_SECONDS + max(0, declared) / SLOWEST_BYTES_PER_SECOND / 32
     try:
         async with asyncio.timeout(seconds):
-            return await _rest(receive, body, bodies, most)
+            return await _rest(receive, body, held, most)
     except TimeoutError:
         raise RequestTimeoutError("The body did not arrive in time.") from None
 
 
-async def _rest(receive: Receive, first: bytes, bodies: Bodies, most: int) -> bytes:
-    pieces, size = [first], len(first)
-    bodies.take(size)
-    try:
-        while True:
-            message = await receive()
-            piece = _checked(message, message.get("body", b""))
-            bodies.take(len(piece))
-            size += len(piece)
-            pieces.append(piece)
-            if size > most:
-                raise _too_large(most)
-            if not message.get("more_body", False):
-                return b"".join(pieces)
-    finally:
-        bodies.give_back(size)
+async def _rest(receive: Receive, first: bytes, held: Held, most: int) -> bytes:
+    body = bytearray(first)
+    while True:
+        message = await receive()
+        piece = _checked(message)
+        held.take(len(piece))
+        body += piece
+        if len(body) > most:
+            raise _too_large(most)
+        if not message.get("more_body", False):
+            return bytes(body)
 
 
 def _too_large(most: int) -> TooLargeError:
     return TooLargeError(f"The body is over {most // 1024 // 1024} MiB.")
 
 
-def _checked(message: MutableMapping[str, Any], body: bytes) -> bytes:
+def _checked(message: MutableMapping[str, Any]) -> bytes:
     if message["type"] == "http.disconnect":
         raise ClientGone
+    body: bytes = message.get("body", b"")
     return body
 
 
@@ -159,6 +181,10 @@ async def stream(
 
 def has_left(receive: Receive) -> bool:
     """Say whether the caller hung up, without waiting for it to."""
+    # uvicorn's `receive` is a method of what knows already; asking it costs a coroutine.
+    known = getattr(getattr(receive, "__self__", None), "disconnected", None)
+    if isinstance(known, bool):
+        return known
     waiting = receive()
     if not isinstance(waiting, Coroutine):
         return False
