@@ -1,6 +1,7 @@
 """Make the database equal to a configuration file: check all of it, then one transaction.
 
-What the file does not name stays; with `prune`, rows that an earlier file made are removed.
+What the file does not name stays; with `prune`, rows that an earlier file made are removed; where
+it is the `whole` configuration, all are. What was there before and what is now are kept as states.
 """
 
 from pathlib import Path
@@ -12,12 +13,14 @@ from llm_gateway.configuration import gateway_rows, references, schema, tenant_r
 from llm_gateway.configuration.changes import Changes, Report
 from llm_gateway.configuration.document import ConfigurationError, Problem
 from llm_gateway.configuration.secrets import given_secrets
+from llm_gateway.configuration.states import keep_state
 from tenants import models as tenancy
 from tenants.keys import pepper
 from tenants.models import ConfigVersion, Managed
 
 # Children first: what hangs on a removed row is named, not swept away with it.
 _PRUNED: tuple[type[Managed], ...] = (
+    models.KeyTimeouts,
     tenancy.RateLimit,
     tenancy.Budget,
     tenancy.Member,
@@ -32,7 +35,13 @@ _PRUNED: tuple[type[Managed], ...] = (
 
 
 def apply(
-    file: schema.File, *, folder: Path, actor: str, prune: bool = False, plan: bool = False
+    file: schema.File,
+    *,
+    folder: Path,
+    actor: str,
+    prune: bool = False,
+    whole: bool = False,
+    plan: bool = False,
 ) -> Report:
     """Make the database equal to the file and return what was done; `plan` undoes it again.
 
@@ -42,11 +51,13 @@ def apply(
     with transaction.atomic():
         # One apply at a time: two would each find the same rows missing.
         ConfigVersion.objects.select_for_update().first()
-        known = _known(prune=prune)
+        if not plan:
+            keep_state()
+        known = references.Known() if whole else _known(prune=prune)
         if problems := references.check(file, known):
             raise ConfigurationError(problems)
         pepper()
-        changes = Changes(actor)
+        changes = Changes(actor, whole=whole)
         gateway_rows.write_settings(changes, file.settings)
         gateway_rows.write_providers(changes, file.providers, None, given)
         tenants = tenant_rows.write_tenants(changes, file.tenants, given)
@@ -54,8 +65,10 @@ def apply(
             gateway_rows.write_providers(changes, section.providers, tenant, given)
         gateway_rows.write_models(changes, file.models)
         gateway_rows.write_routes(changes, file.routes)
-        _left_over(changes, prune=prune)
+        _left_over(changes, prune=prune or whole)
         changes.report.warnings += _warnings(file, known)
+        if not plan:
+            keep_state()
         transaction.set_rollback(plan)
     if plan:
         changes.report.keys.clear()
@@ -91,16 +104,14 @@ def _warnings(file: schema.File, known: references.Known) -> list[str]:
 def _not_in_force(file: schema.File) -> list[Problem]:
     """Name what is kept for a later version: it is stored and exported, nothing more."""
     text = "is stored, but not in force in this version"
-    found = [
-        Problem(f"routes[{place}].strategy", f"race {text}")
-        for place, route in enumerate(file.routes)
-        if route.strategy == "race"
-    ]
+    found: list[Problem] = []
     for place, tenant in enumerate(file.tenants):
         usual = schema.Tenant(name=tenant.name)
         found += [
             Problem(f"tenants[{place}].{name}", text)
-            for name in ("guardrails", "cache", "single_flight", "runs")
+            for name in ("guardrails",)
             if getattr(tenant, name) != getattr(usual, name)
         ]
+        if tenant.cache.semantic:
+            found.append(Problem(f"tenants[{place}].cache.semantic", text))
     return found

@@ -27,22 +27,32 @@ class Report(Struct):
     left: list[str] = field(default_factory=list)  # of an earlier file, kept without --prune
 
     @property
+    def lines(self) -> list[str]:
+        """Return a line for each difference: "+" for made, "~" for changed, "-" for removed."""
+        signed = (("+", self.created), ("~", self.updated), ("-", self.removed))
+        return [f"{sign} {label}" for sign, labels in signed for label in labels]
+
+    @property
     def differs(self) -> bool:
         return bool(self.created or self.updated or self.removed)
 
 
 class Changes:
-    """One run over the database, inside one transaction."""
+    """One run over the database, inside one transaction.
 
-    def __init__(self, actor: str) -> None:
+    `whole`: the document is all there is to be. Then nothing that it leaves out stays, whoever made
+    it, and nothing that it names becomes a file's.
+    """
+
+    def __init__(self, actor: str, *, whole: bool = False) -> None:
         self.report = Report()
-        self._actor = actor
+        self._actor, self._whole = actor, whole
         self._kept: defaultdict[type[models.Model], set[int]] = defaultdict(set)
 
     def create(self, row: models.Model, label: str, **parts: object) -> None:
         """Save a new row; `parts` are what the audit shows of it beside its own fields."""
         if isinstance(row, Managed):
-            row.managed_by_file = True
+            row.managed_by_file = not self._whole
         row.save()
         self._keep(row)
         self.report.created.append(label)
@@ -65,7 +75,7 @@ class Changes:
         self._keep(row)
         different = {name: value for name, value in values.items() if value != current[name]}
         before = audit.fields_of(row)
-        if isinstance(row, Managed) and not row.managed_by_file:
+        if isinstance(row, Managed) and not (row.managed_by_file or self._whole):
             row.managed_by_file = True
             row.save(update_fields=["managed_by_file"])
         if not different and also is None:
@@ -84,10 +94,14 @@ class Changes:
         row.delete()
         self.report.removed.append(label)
 
+    def goes(self, *, from_file: bool) -> bool:
+        """Say whether what the document leaves out goes: by itself only what a file made."""
+        return from_file or self._whole
+
     def left_over(self, model: type[Row]) -> list[Row]:
-        """Return the rows of an earlier file that this one did not name."""
-        managed = model._default_manager.filter(managed_by_file=True)  # noqa: SLF001 - Django's public model API
-        return list(managed.exclude(pk__in=self._kept[model]))
+        """Return the rows that go, since the document does not name them."""
+        found = model._default_manager.exclude(pk__in=self._kept[model])  # noqa: SLF001 - Django's public model API
+        return list(found if self._whole else found.filter(managed_by_file=True))
 
     def _keep(self, row: models.Model) -> None:
         self._kept[type(row)].add(row.pk)

@@ -109,7 +109,6 @@ def _base_url(sample: Sample, row: Row, environment: Environment) -> str:
     text = environment.text(sample.address_variable).rstrip("/")
     if text and not sample.variable:
         text = text if "://" in text else f"http://{text}"
-        text = text if text.endswith("/v1") else f"{text}/v1"
     try:
         check_reachable(sample.kind, text, allow_private=True)
     except ValueError as error:

@@ -1,8 +1,11 @@
 """Write the database as a configuration file, without secrets; applied again it changes nothing."""
 
+from collections import defaultdict
 from collections.abc import Iterable
+from typing import TypeVar
 
 import yaml
+from django.db.models import QuerySet
 from django.utils import timezone
 from msgspec import structs
 
@@ -10,7 +13,11 @@ from llm_gateway import models
 from llm_gateway.configuration import prices, rows, schema
 from llm_gateway.configuration.document import plain
 from llm_gateway.configuration.tenant_prices import terms_section
-from tenants.models import ApiKey, Budget, Member, Project, RateLimit, Tenant
+from tenants.models import ApiKey, Budget, Member, Owned, Project, RateLimit, Tenant
+
+Rule = TypeVar("Rule", bound=Owned)
+_Owner = tuple[int | None, int | None]
+_WHOLE: _Owner = (None, None)  # the tenant itself
 
 
 def export() -> str:
@@ -56,41 +63,67 @@ def _model(row: models.Model) -> schema.Model:
 
 def _tenant(row: Tenant) -> schema.Tenant:
     own_prices, margin = terms_section(row, timezone.now().date())
+    section = rows.tenant_section(row)
+    rules = _Rules(row)
+    budgets = rules.budgets[_WHOLE]
+    ceiling = next((one for one in budgets if one.is_run_ceiling), None)
     return structs.replace(
-        rows.tenant_section(row),
+        section,
+        runs=structs.replace(section.runs, budget=ceiling.limit_nano if ceiling else None),
         prices=own_prices,
         margin=margin,
-        rate_limits=_rate_limits(RateLimit.objects.of(row).filter(project=None, api_key=None)),
-        budgets=_budgets(Budget.objects.of(row).filter(project=None, api_key=None)),
+        rate_limits=_rate_limits(rules.limits[_WHOLE]),
+        budgets=_budgets(one for one in budgets if one is not ceiling),
         providers=_providers(row),
-        projects=tuple(_project(one) for one in Project.objects.of(row).order_by("pk")),
+        projects=tuple(_project(one, rules) for one in Project.objects.of(row).order_by("pk")),
         members=tuple(
             schema.Member(one.email, one.role) for one in Member.objects.of(row).order_by("pk")
         ),
         keys=tuple(
-            _key(one) for one in ApiKey.objects.of(row).select_related("project").order_by("pk")
+            _key(one, rules)
+            for one in ApiKey.objects.of(row)
+            .select_related("project", "holder", "own_timeouts")
+            .order_by("pk")
         ),
     )
 
 
-def _project(row: Project) -> schema.Project:
+class _Rules:
+    """The budgets and limits of a tenant by (project, key): read at once, since keys are many."""
+
+    def __init__(self, tenant: Tenant) -> None:
+        self.budgets = _by_owner(Budget.objects.of(tenant))
+        self.limits = _by_owner(RateLimit.objects.of(tenant))
+
+
+def _by_owner(found: QuerySet[Rule]) -> defaultdict[_Owner, list[Rule]]:
+    by_owner: defaultdict[_Owner, list[Rule]] = defaultdict(list)
+    for row in found.order_by("pk"):
+        by_owner[row.project_id, row.api_key_id].append(row)
+    return by_owner
+
+
+def _project(row: Project, rules: _Rules) -> schema.Project:
+    owner = (row.pk, None)
     return schema.Project(
         name=row.name,
-        budgets=_budgets(Budget.objects.of(row.tenant_id).filter(project=row)),
-        rate_limits=_rate_limits(RateLimit.objects.of(row.tenant_id).filter(project=row)),
+        budgets=_budgets(rules.budgets[owner]),
+        rate_limits=_rate_limits(rules.limits[owner]),
     )
 
 
-def _key(row: ApiKey) -> schema.Key:
+def _key(row: ApiKey, rules: _Rules) -> schema.Key:
+    owner = (None, row.pk)
     return structs.replace(
         rows.key_section(row),
-        budgets=_budgets(Budget.objects.of(row.tenant_id).filter(api_key=row)),
-        rate_limits=_rate_limits(RateLimit.objects.of(row.tenant_id).filter(api_key=row)),
+        budgets=_budgets(rules.budgets[owner]),
+        rate_limits=_rate_limits(rules.limits[owner]),
+        timeouts=rows.key_timeouts_section(getattr(row, "own_timeouts", None)),
     )
 
 
 def _budgets(found: Iterable[Budget]) -> tuple[schema.Budget, ...]:
-    return tuple(rows.budget_section(row) for row in sorted(found, key=lambda row: row.pk))
+    return tuple(rows.budget_section(row) for row in found)
 
 
 def _rate_limits(found: Iterable[RateLimit]) -> schema.RateLimits:

@@ -4,12 +4,15 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from msgspec import Struct
+from msgspec.structs import asdict
 
 from llm_gateway.configuration import schema
 from llm_gateway.configuration.document import Problem, closest
 from llm_gateway.providers.addresses import AddressError
+from llm_gateway.providers.catalog import CATALOG
 from llm_gateway.providers.endpoint import check_reachable
-from tenants.buckets import MOST_BUCKETS, most_at_once
+from llm_gateway.providers.row import address_of
+from tenants.buckets import MOST_BUCKETS, RUN_CEILING, most_at_once
 
 Item = TypeVar("Item")
 
@@ -66,14 +69,18 @@ def _providers(providers: Sequence[schema.Provider], path: str) -> Iterator[Prob
     for place, provider in enumerate(providers):
         at = f"{path}[{place}]"
         yield from _unique(provider.keys, f"{at}.keys", lambda key: key.name)
+        row, options = CATALOG[provider.kind], asdict(provider.options)
         try:
             check_reachable(
                 provider.kind,
-                provider.base_url or "",
+                address_of(row, provider.base_url or "", options),
                 allow_private=provider.allow_private_network,
             )
         except AddressError as error:
             yield Problem(f"{at}.base_url", str(error))
+        for name, value in options.items():
+            if value is not None and name not in row.options:
+                yield Problem(f"{at}.options.{name}", f"a {provider.kind} provider has none")
         if provider.mock is not None and provider.kind != "mock":
             yield Problem(f"{at}.mock", "only a provider of kind mock has this")
 
@@ -107,6 +114,10 @@ def _routes(file: schema.File, known: Known) -> Iterator[Problem]:
             yield Problem(path, "a route needs one target or more")
         for number, target in enumerate(route.targets):
             yield from _unknown([target.model], f"{path}[{number}].model", names, "model")
+        for field in ("on_context_length", "on_content_policy"):
+            at = f"routes[{place}].{field}"
+            for number, name in enumerate(getattr(route, field)):
+                yield from _unknown([name], f"{at}[{number}]", names, "model")
 
 
 def _unknown_routes(file: schema.File, known: Known) -> Iterator[Problem]:
@@ -121,18 +132,21 @@ def _tenant(tenant: schema.Tenant, path: str, models: frozenset[str]) -> Iterato
     yield from _unique(tenant.members, f"{path}.members", lambda member: member.email)
     yield from _unique(tenant.keys, f"{path}.keys", lambda key: key.name)
     yield from _own_prices(tenant.prices, f"{path}.prices", models)
-    yield from _budgets(tenant.budgets, f"{path}.budgets", models)
+    of_tenant = schema.budgets_of(tenant)
+    yield from _budgets(tenant.budgets, f"{path}.budgets", models, binding=of_tenant)
     for place, project in enumerate(tenant.projects):
         yield from _budgets(project.budgets, f"{path}.projects[{place}].budgets", models)
     projects = {project.name: project for project in tenant.projects}
+    people = {member.email for member in tenant.members}
     for place, key in enumerate(tenant.keys):
         at = f"{path}.keys[{place}]"
         yield from _budgets(key.budgets, f"{at}.budgets", models)
         yield from _unknown(
             [key.project] if key.project else (), f"{at}.project", projects, "project"
         )
+        yield from _unknown([key.holder] if key.holder else (), f"{at}.holder", people, "member")
         of_project = projects[key.project].budgets if key.project in projects else ()
-        binding = [*tenant.budgets, *of_project, *key.budgets]
+        binding = [*of_tenant, *of_project, *key.budgets]
         if (buckets := most_at_once(budget.model for budget in binding)) > MOST_BUCKETS:
             yield Problem(
                 f"{at}.budgets",
@@ -151,13 +165,21 @@ def _own_prices(
 
 
 def _budgets(
-    budgets: Sequence[schema.Budget], path: str, models: frozenset[str]
+    budgets: Sequence[schema.Budget],
+    path: str,
+    models: frozenset[str],
+    *,
+    binding: Sequence[schema.Budget] = (),
 ) -> Iterator[Problem]:
+    """Check an owner's budgets; `binding` are those that bind its calls, if there are others."""
     yield from _unique(budgets, path, lambda budget: budget.name)
     for place, budget in enumerate(budgets):
+        if budget.name == RUN_CEILING:
+            text = f"{RUN_CEILING} is the ceiling of agent runs: say it as `budget` of `runs`"
+            yield Problem(f"{path}[{place}].name", text)
         if budget.model is not None:
             yield from _unknown([budget.model], f"{path}[{place}].model", models, "model or route")
-    if (buckets := most_at_once(budget.model for budget in budgets)) > MOST_BUCKETS:
+    if (buckets := most_at_once(budget.model for budget in binding or budgets)) > MOST_BUCKETS:
         yield Problem(path, f"{buckets} budgets bind one call; {MOST_BUCKETS} may")
 
 

@@ -13,6 +13,7 @@ from msgspec import structs
 from llm_gateway import models
 from llm_gateway.configuration import schema
 from llm_gateway.configuration.document import plain, read
+from llm_gateway.providers.catalog import CATALOG
 from tenants import models as tenancy
 
 Values = dict[str, Any]
@@ -26,7 +27,12 @@ def settings_values(section: schema.Settings) -> Values:
 
 def settings_section(row: models.GatewaySettings) -> schema.Settings:
     return schema.Settings(
-        tuple(row.fallback_routes), row.log_payloads, row.drain_seconds, row.retention_months
+        fallback_routes=tuple(row.fallback_routes),
+        log_payloads=row.log_payloads,
+        drain_seconds=row.drain_seconds,
+        pre_stop_seconds=row.pre_stop_seconds,
+        caller_idle_seconds=row.caller_idle_seconds,
+        retention_months=row.retention_months,
     )
 
 
@@ -38,10 +44,13 @@ def provider_values(section: schema.Provider) -> Values:
         enabled=section.enabled,
         timeouts=plain(section.timeouts),
         max_concurrent_requests=section.max_concurrent_requests,
+        charge_by=section.charge_by,
+        on_disconnect=section.on_disconnect,
         # Stored in full: {} is "no retry section", and a section may hold only defaults.
         retry=structs.asdict(section.retry) if section.retry else {},
         circuit_breaker=plain(section.circuit_breaker),
-        options=_mock_options(section.mock) if section.mock else {},
+        health_check=plain(section.health_check),
+        options=_mock_options(section.mock) if section.mock else plain(section.options),
     )
 
 
@@ -55,9 +64,12 @@ def provider_section(row: models.Provider) -> schema.Provider:
         keys=tuple(provider_key_section(key) for key in row.keys.all()),
         timeouts=read(schema.Timeouts, row.timeouts),
         max_concurrent_requests=row.max_concurrent_requests,
+        charge_by=row.charge_by,
+        on_disconnect=row.on_disconnect,
         retry=read(schema.Retry, row.retry) if row.retry else None,
         circuit_breaker=read(schema.CircuitBreaker, row.circuit_breaker),
-        mock=_mock(row.options) if row.options else None,
+        health_check=read(schema.HealthCheck, row.health_check),
+        **_options(row),
     )
 
 
@@ -76,12 +88,16 @@ def model_values(section: schema.Model) -> Values:
     return _without_unset(
         context_window=section.context_window,
         max_output_tokens=section.max_output_tokens,
+        image_tokens=section.image_tokens,
         capabilities=None if capabilities is None else sorted(set(capabilities)),
         quality=section.quality,
         weight=section.weight,
         enabled=section.enabled,
         rate_limits=plain(section.rate_limits),
-        keep=("context_window", "max_output_tokens", "capabilities", "quality"),
+        timeouts=plain(section.timeouts),
+        # In full, as a provider's retry is: {} is none.
+        batching=structs.asdict(section.batching) if section.batching else {},
+        keep=("context_window", "max_output_tokens", "image_tokens", "capabilities", "quality"),
     )
 
 
@@ -97,17 +113,27 @@ def model_section(row: models.Model) -> schema.Model:
         upstream_name=None if row.upstream_name in {"", row.name} else row.upstream_name,
         context_window=row.context_window,
         max_output_tokens=row.max_output_tokens,
+        image_tokens=row.image_tokens,
         capabilities=None if row.capabilities is None else tuple(row.capabilities),
         quality=row.quality,
         weight=row.weight,
         enabled=None if row.enabled else False,
         rate_limits=read(schema.RateLimits, row.rate_limits),
+        timeouts=read(schema.OwnTimeouts, row.timeouts),
+        batching=read(schema.Batching, row.batching) if row.batching else None,
     )
 
 
 def route_values(section: schema.Route) -> Values:
     return _without_unset(
-        strategy=section.strategy, when=plain(section.when), enabled=section.enabled
+        strategy=section.strategy,
+        when=plain(section.when),
+        on_context_length=list(section.on_context_length),
+        on_content_policy=list(section.on_content_policy),
+        hedge=section.hedge,
+        affinity=section.affinity or "",
+        timeouts=plain(section.timeouts),
+        enabled=section.enabled,
     )
 
 
@@ -116,6 +142,11 @@ def route_section(row: models.Route) -> schema.Route:
         name=row.name,
         strategy=row.strategy,
         when=read(schema.When, row.when),
+        on_context_length=tuple(row.on_context_length),
+        on_content_policy=tuple(row.on_content_policy),
+        hedge=row.hedge,
+        affinity=row.affinity or None,
+        timeouts=read(schema.Waits, row.timeouts),
         enabled=None if row.enabled else False,
         targets=tuple(
             schema.Target(target.model, target.weight, read(schema.When, target.when))
@@ -134,11 +165,12 @@ def tenant_values(section: schema.Tenant) -> Values:
         time_zone=section.time_zone,
         allowed_models=_names(section.models),
         log_payloads=section.log_payloads,
+        retention_months=section.retention_months,
         cache=plain(section.cache),
         single_flight=section.single_flight,
-        runs=plain(section.runs),
+        runs=plain(structs.replace(section.runs, budget=None)),
         guardrails=[plain(guardrail) for guardrail in section.guardrails],
-        keep=("allowed_models",),
+        keep=("allowed_models", "retention_months"),
     )
 
 
@@ -150,6 +182,7 @@ def tenant_section(row: tenancy.Tenant) -> schema.Tenant:
         time_zone=row.time_zone,
         models=_tuple(row.allowed_models),
         log_payloads=row.log_payloads,
+        retention_months=row.retention_months,
         cache=read(schema.Cache, row.cache),
         single_flight=row.single_flight,
         runs=read(schema.Runs, row.runs),
@@ -174,6 +207,7 @@ def key_section(row: tenancy.ApiKey) -> schema.Key:
         scopes=tuple(row.scopes),
         expires=row.expires_at,
         enabled=None if row.revoked_at is None else False,
+        holder=row.holder.email if row.holder else None,
     )
 
 
@@ -212,6 +246,14 @@ def rate_limits_section(row: tenancy.RateLimit | None) -> schema.RateLimits:
     return schema.RateLimits(row.requests_per_minute, row.tokens_per_minute, row.concurrency)
 
 
+def key_timeouts_values(section: schema.Waits) -> Values:
+    return {"timeouts": plain(section)}
+
+
+def key_timeouts_section(row: models.KeyTimeouts | None) -> schema.Waits:
+    return schema.Waits() if row is None else read(schema.Waits, row.timeouts)
+
+
 def price_values(section: schema.Price) -> Values:
     tiers = [
         {name: line for name, line in structs.asdict(tier).items() if line is not None}
@@ -229,6 +271,15 @@ def price_section(row: models.Price) -> schema.Price:
 PRICE_LINES = tuple(
     name for name in schema.Price.__struct_fields__ if name not in {"valid_from", "tiers"}
 )
+
+
+def _options(row: models.Provider) -> dict[str, Any]:
+    """Return the section of a row's options: the mock's are a section of their own."""
+    if not row.options:
+        return {}
+    if CATALOG[row.kind].options:
+        return {"options": read(schema.Options, row.options)}
+    return {"mock": _mock(row.options)}
 
 
 _MOCK_NAMES = {field.name: field.encode_name for field in structs.fields(schema.Mock)}

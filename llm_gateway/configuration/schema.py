@@ -3,6 +3,7 @@
 `enabled` left out keeps what the console set: a kill switch is not undone by the next apply.
 """
 
+import re
 from typing import Annotated
 from zoneinfo import available_timezones
 
@@ -29,11 +30,14 @@ from llm_gateway.configuration.scalars import (
     Text,
     Tokens,
     Weight,
+    matching,
     number,
     one_of,
     whole_number,
 )
 from llm_gateway.providers.catalog import CAPABILITIES, CATALOG
+from llm_gateway.providers.row import REGION
+from tenants.buckets import RUN_CEILING
 
 
 def _read_zone(value: object) -> str:
@@ -42,6 +46,7 @@ def _read_zone(value: object) -> str:
     return value
 
 
+_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*")
 Payloads = Annotated[str, one_of("none", "redacted", "full")]
 Zone = Annotated[str, Scalar(_read_zone)]
 Months = Annotated[int, whole_number(1, 1200)]
@@ -51,6 +56,8 @@ class Settings(Struct, frozen=True):
     fallback_routes: tuple[Name, ...] = ()
     log_payloads: Payloads = "none"
     drain_seconds: CountOrNone = 120
+    pre_stop_seconds: CountOrNone = 3
+    caller_idle_seconds: Count = 60
     retention_months: Months = 13
 
 
@@ -87,6 +94,29 @@ class CircuitBreaker(Struct, frozen=True):
     adaptive: Flag = False
 
 
+class HealthCheck(Struct, frozen=True):
+    """How often an idle provider is asked for its model list; 0 is never."""
+
+    interval: SecondsOrNone = 60.0
+
+
+class OwnTimeouts(Struct, frozen=True):
+    """Those of a model that are not its provider's."""
+
+    connect: Seconds | None = None
+    first_token: Seconds | None = None
+    idle: Seconds | None = None
+    total: Seconds | None = None
+
+
+class Waits(Struct, frozen=True):
+    """The longest that requests of a route or key may wait, whatever answers them."""
+
+    first_token: Seconds | None = None
+    idle: Seconds | None = None
+    total: Seconds | None = None
+
+
 class Mock(Struct, frozen=True, rename={"delay_s": "delay", "word_delay_s": "word_delay"}):
     """How the mock provider answers: the same to all, or by model; late, or with errors."""
 
@@ -95,6 +125,13 @@ class Mock(Struct, frozen=True, rename={"delay_s": "delay", "word_delay_s": "wor
     delay_s: SecondsOrNone = 0.0
     word_delay_s: SecondsOrNone = 0.0
     error_rate: Share = 0.0
+
+
+class Options(Struct, frozen=True):
+    """What some kinds of provider have to be told beside their address (`Row.options`)."""
+
+    api_version: Annotated[str, matching(_VERSION, "write it like 2024-10-21")] | None = None
+    region: Annotated[str, matching(REGION, "write it like eu-central-1")] | None = None
 
 
 class Provider(Struct, frozen=True):
@@ -106,8 +143,12 @@ class Provider(Struct, frozen=True):
     keys: tuple[ProviderKey, ...] = ()
     timeouts: Timeouts = Timeouts()
     max_concurrent_requests: Count = 100
+    charge_by: Annotated[str, one_of("prices", "provider")] = "prices"
+    on_disconnect: Annotated[str, one_of("drain", "abort")] = "drain"
     retry: Retry | None = None
     circuit_breaker: CircuitBreaker = CircuitBreaker()
+    health_check: HealthCheck = HealthCheck()
+    options: Options = Options()
     mock: Mock | None = None
 
 
@@ -119,6 +160,14 @@ class Tier(Struct, frozen=True):
     cache_write: Money | None = None
     cache_write_1h: Money | None = None
     reasoning: Money | None = None
+    request: Money | None = None
+    audio_input: Money | None = None
+    audio_output: Money | None = None
+    image_input: Money | None = None
+    image_output: Money | None = None
+    image: Money | None = None
+    audio_second: Money | None = None
+    tool_call: Money | None = None
 
 
 class Price(Struct, frozen=True, rename={"valid_from": "from"}):
@@ -134,6 +183,7 @@ class Price(Struct, frozen=True, rename={"valid_from": "from"}):
     audio_output: Money | None = None
     image_input: Money | None = None
     image_output: Money | None = None
+    image: Money | None = None
     audio_second: Money | None = None
     tool_call: Money | None = None
     tiers: tuple[Tier, ...] = ()
@@ -151,6 +201,13 @@ class RateLimits(Struct, frozen=True):
     concurrency: Count | None = None
 
 
+class Batching(Struct, frozen=True):
+    """Small embeddings calls that come at once go as one: at so many inputs, or seconds."""
+
+    inputs: Count = 10
+    wait: Seconds = 0.1
+
+
 class Model(Struct, frozen=True):
     """A deployment: `provider` is a provider of all, or `TENANT/NAME` for a tenant's own."""
 
@@ -159,11 +216,14 @@ class Model(Struct, frozen=True):
     upstream_name: Text | None = None
     context_window: Tokens | None = None
     max_output_tokens: Tokens | None = None
+    image_tokens: Tokens | None = None
     capabilities: tuple[Annotated[str, one_of(*sorted(CAPABILITIES))], ...] | None = None
     quality: Percent | None = None
     weight: Weight = 1
     enabled: Flag | None = None
     rate_limits: RateLimits = RateLimits()
+    timeouts: OwnTimeouts = OwnTimeouts()
+    batching: Batching | None = None
     prices: tuple[Price, ...] | None = None
 
 
@@ -190,6 +250,11 @@ class Route(Struct, frozen=True):
         ),
     ] = "fallback"
     when: When = When()
+    on_context_length: tuple[Name, ...] = ()
+    on_content_policy: tuple[Name, ...] = ()
+    hedge: Flag = False
+    affinity: Annotated[str, one_of("session", "prompt")] | None = None
+    timeouts: Waits = Waits()
     enabled: Flag | None = None
 
 
@@ -216,6 +281,8 @@ class Cache(Struct, frozen=True):
 
 
 class Runs(Struct, frozen=True):
+    """Bounds of an agent run; `budget` is kept as a budget of that name, `runs.budget`."""
+
     budget: Money | None = None
     max_steps: Count | None = None
     max_seconds: Count | None = None
@@ -248,8 +315,10 @@ class Key(Struct, frozen=True):
     )
     expires: Moment | None = None
     enabled: Flag | None = None
+    holder: Email | None = None  # one of the tenant's members
     budgets: tuple[Budget, ...] = ()
     rate_limits: RateLimits = RateLimits()
+    timeouts: Waits = Waits()
 
 
 class Tenant(Struct, frozen=True):
@@ -258,6 +327,7 @@ class Tenant(Struct, frozen=True):
     time_zone: Zone = "UTC"
     models: tuple[Name, ...] | None = None
     log_payloads: Payloads = "none"
+    retention_months: Months | None = None
     cache: Cache = Cache()
     single_flight: Flag = False
     rate_limits: RateLimits = RateLimits()
@@ -270,6 +340,14 @@ class Tenant(Struct, frozen=True):
     projects: tuple[Project, ...] = ()
     members: tuple[Member, ...] = ()
     keys: tuple[Key, ...] = ()
+
+
+def budgets_of(tenant: Tenant) -> tuple[Budget, ...]:
+    """Return a tenant's budgets, the ceiling of its agent runs among them."""
+    limit = tenant.runs.budget
+    if limit is None:
+        return tenant.budgets
+    return (*tenant.budgets, Budget(RUN_CEILING, limit, "total", per="run"))
 
 
 class File(Struct, frozen=True):

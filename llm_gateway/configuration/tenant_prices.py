@@ -29,7 +29,7 @@ def write_terms(changes: Changes, tenant: Tenant, section: schema.Tenant, today:
     held = _held(tenant)
     for name in [*wanted, *(name for name in held if name not in wanted)]:
         rows = held.get(name, [])
-        versions = wanted.get(name) or _withdrawn(rows, today)
+        versions = wanted.get(name) or _left_out(changes, rows, today)
         for version in prices.missing_versions(versions, rows):
             row = models.Price(
                 tenant=tenant,
@@ -65,10 +65,10 @@ def _held(tenant: Tenant) -> dict[str, list[models.Price]]:
     return dict(held)
 
 
-def _withdrawn(rows: Sequence[models.Price], today: date) -> list[schema.Price]:
-    """Return the versions without what holds from today on, unless the console said it last."""
+def _left_out(changes: Changes, rows: Sequence[models.Price], today: date) -> list[schema.Price]:
+    """Return the versions without what holds from today on, if that goes."""
     steps = prices.in_force(rows)
-    if rows[-1].source != prices.FROM_FILE:
+    if not changes.goes(from_file=rows[-1].source == prices.FROM_FILE):
         return steps
     return [
         *(step for step in steps if step.valid_from < today),
@@ -79,7 +79,7 @@ def _withdrawn(rows: Sequence[models.Price], today: date) -> list[schema.Price]:
 def _write_margin(changes: Changes, tenant: Tenant, wanted: int | None, today: date) -> None:
     held = margin_on(tenant.margins.all(), today)
     if wanted is None:
-        if held is None or held.source != prices.FROM_FILE:
+        if held is None or not changes.goes(from_file=held.source == prices.FROM_FILE):
             return
         wanted = 0
     if wanted != (held.percent_ppm if held else 0):

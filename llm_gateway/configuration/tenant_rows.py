@@ -10,7 +10,9 @@ from llm_gateway.configuration.changes import Changes
 from llm_gateway.configuration.document import ConfigurationError, Problem
 from llm_gateway.configuration.secrets import Given
 from llm_gateway.configuration.tenant_prices import write_terms
-from tenants.keys import issue, key_digest
+from llm_gateway.models import KeyTimeouts
+from tenants.buckets import RUN_CEILING
+from tenants.keys import issue, key_digest, with_digest
 from tenants.models import ApiKey, Budget, Member, Project, RateLimit, Tenant
 
 
@@ -46,13 +48,13 @@ def _write_tenant(changes: Changes, section: schema.Tenant, path: str, given: Gi
     else:
         current = rows.tenant_values(rows.tenant_section(row))
         changes.update(row, f"tenant {row}", values, {"active": row.active, **current})
-    _write_rules(changes, section, Owner(row.name, row))
+    _write_tenant_rules(changes, section, Owner(row.name, row))
     write_terms(changes, row, section, timezone.now().date())
     projects = {one.name: _write_project(changes, row, one) for one in section.projects}
-    for member in section.members:
-        _write_member(changes, row, member)
+    members = {one.email: _write_member(changes, row, one) for one in section.members}
     for place, key in enumerate(section.keys):
-        writer = _KeyWriter(changes, row, projects.get(key.project or ""))
+        holder = members.get(key.holder or "")
+        writer = _KeyWriter(changes, row, projects.get(key.project or ""), holder)
         writer.write(key, f"{path}.keys[{place}]", given)
     return row
 
@@ -68,20 +70,25 @@ def _write_project(changes: Changes, tenant: Tenant, section: schema.Project) ->
     return row
 
 
-def _write_member(changes: Changes, tenant: Tenant, section: schema.Member) -> None:
+def _write_member(changes: Changes, tenant: Tenant, section: schema.Member) -> Member:
     label = f"member {tenant}/{section.email}"
     row = Member.objects.of(tenant).filter(email=section.email).first()
     if row is None:
-        changes.create(Member(tenant=tenant, email=section.email, role=section.role), label)
+        row = Member(tenant=tenant, email=section.email, role=section.role)
+        changes.create(row, label)
     else:
         changes.update(row, label, {"role": section.role}, {"role": row.role})
+    return row
 
 
 class _KeyWriter:
     """Writes one key of a tenant; its value is given, kept or made."""
 
-    def __init__(self, changes: Changes, tenant: Tenant, project: Project | None) -> None:
-        self._changes, self._tenant, self._project = changes, tenant, project
+    def __init__(
+        self, changes: Changes, tenant: Tenant, project: Project | None, holder: Member | None
+    ) -> None:
+        self._changes, self._tenant = changes, tenant
+        self._project, self._holder = project, holder
 
     def write(self, section: schema.Key, path: str, given: Given) -> None:
         value = None if section.value is None else given[section.value]
@@ -94,9 +101,10 @@ class _KeyWriter:
             self._update(row, section, value)
         owner = Owner(f"{self._tenant.name}/key {row.name}", self._tenant, None, row)
         _write_rules(self._changes, section, owner)
+        _write_timeouts(self._changes, row, section.timeouts)
 
     def _create(self, section: schema.Key, value: str | None) -> ApiKey:
-        values = rows.key_values(section, self._project)
+        values = {**rows.key_values(section, self._project), "holder": self._holder}
         row = ApiKey(tenant=self._tenant, name=section.name, **values)
         if section.enabled is False:
             row.revoked_at = timezone.now()
@@ -107,8 +115,8 @@ class _KeyWriter:
         return row
 
     def _update(self, row: ApiKey, section: schema.Key, value: str | None) -> None:
-        values = rows.key_values(section, self._project)
-        current = rows.key_values(rows.key_section(row), row.project)
+        values = {**rows.key_values(section, self._project), "holder": self._holder}
+        current = {**rows.key_values(rows.key_section(row), row.project), "holder": row.holder}
         if section.enabled is not None and section.enabled != (row.revoked_at is None):
             values["revoked_at"] = None if section.enabled else timezone.now()
             current["revoked_at"] = row.revoked_at
@@ -120,21 +128,30 @@ class _KeyWriter:
         self._changes.update(row, f"key {row}", values, current, replace_value if changed else None)
 
     def _check_unused(self, row: ApiKey | None, value: str, path: str) -> None:
-        holder = ApiKey.all_tenants_unsafe.filter(digest=key_digest(value)).first()
+        holder = ApiKey.all_tenants_unsafe.filter(with_digest(key_digest(value))).first()
         if holder is not None and holder != row:
             raise ConfigurationError([Problem(f"{path}.value", "another key has this value")])
 
 
-def _write_rules(
-    changes: Changes, section: schema.Tenant | schema.Project | schema.Key, owner: Owner
-) -> None:
+def _write_tenant_rules(changes: Changes, section: schema.Tenant, owner: Owner) -> None:
+    """Write them all; the ceiling of runs is a field: left out, that of an earlier file goes."""
+    for budget in schema.budgets_of(section):
+        _write_budget(changes, owner, budget)
+    if section.runs.budget is None:
+        held = Budget.objects.of(owner.tenant).filter(**owner.fields, name=RUN_CEILING).first()
+        if held is not None and changes.goes(from_file=held.managed_by_file):
+            changes.remove(held, _budget_label(owner, RUN_CEILING))
+    _write_rate_limits(changes, owner, section.rate_limits)
+
+
+def _write_rules(changes: Changes, section: schema.Project | schema.Key, owner: Owner) -> None:
     for budget in section.budgets:
         _write_budget(changes, owner, budget)
     _write_rate_limits(changes, owner, section.rate_limits)
 
 
 def _write_budget(changes: Changes, owner: Owner, section: schema.Budget) -> None:
-    label = f"budget {owner.label}/{section.name}"
+    label = _budget_label(owner, section.name)
     values = rows.budget_values(section)
     row = Budget.objects.of(owner.tenant).filter(**owner.fields, name=section.name).first()
     if row is None:
@@ -143,16 +160,35 @@ def _write_budget(changes: Changes, owner: Owner, section: schema.Budget) -> Non
         changes.update(row, label, values, rows.budget_values(rows.budget_section(row)))
 
 
+def _budget_label(owner: Owner, name: str) -> str:
+    return f"budget {owner.label}/{name}"
+
+
 def _write_rate_limits(changes: Changes, owner: Owner, section: schema.RateLimits) -> None:
     """Write an owner's limits; left out, those of an earlier file go, the console's stay."""
     label = f"rate limits {owner.label}"
     values = rows.rate_limits_values(section)
     row = RateLimit.objects.of(owner.tenant).filter(**owner.fields).first()
     if section == rows.NO_LIMITS:
-        if row is not None and row.managed_by_file:
+        if row is not None and changes.goes(from_file=row.managed_by_file):
             changes.remove(row, label)
     elif row is None:
         changes.create(RateLimit(**owner.fields, **values), label)
     else:
         current = rows.rate_limits_values(rows.rate_limits_section(row))
+        changes.update(row, label, values, current)
+
+
+def _write_timeouts(changes: Changes, key: ApiKey, section: schema.Waits) -> None:
+    """Write a key's timeouts; left out, those of an earlier file go, the console's stay."""
+    label = f"timeouts {key.tenant.name}/key {key.name}"
+    values = rows.key_timeouts_values(section)
+    row = KeyTimeouts.objects.filter(api_key=key).first()
+    if section == schema.Waits():
+        if row is not None and changes.goes(from_file=row.managed_by_file):
+            changes.remove(row, label)
+    elif row is None:
+        changes.create(KeyTimeouts(api_key=key, **values), label)
+    else:
+        current = rows.key_timeouts_values(rows.key_timeouts_section(row))
         changes.update(row, label, values, current)
