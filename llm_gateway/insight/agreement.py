@@ -5,15 +5,22 @@ Both are cut by the time in the request's id, so no attempt lies on two days, an
 
 from datetime import UTC, datetime, timedelta
 
-from django.db.models import Q, Sum
+from django.db.models import Exists, OuterRef, Q, Sum
 
 from llm_gateway.insight.partitions import first_id
 from llm_gateway.models import RequestLog
 from tenants.money.checks import DayBooks
 from tenants.money.models import Entry
 
-# Entries that a sweep or a person wrote after the request had its row in the log.
-_LATER = ~Q(kind__in=("attempt", "cache_hit")) | Q(outcome__in=("orphan", "uncertain"))
+_GUESSED = Q(outcome__in=("orphan", "uncertain"))
+_KNOWN_SINCE = Exists(
+    Entry.all_tenants_unsafe.filter(
+        request_id=OuterRef("request_id"), attempt_no=OuterRef("attempt_no"), kind="correction"
+    ).exclude(_GUESSED)
+)
+# Entries of a sweep or a person, who came when the request had its row in the log: not those of an
+# attempt that came back after it was swept.
+_LATER = Q(kind__in=("adjustment", "carry")) | (_GUESSED & Q(~_KNOWN_SINCE))
 
 
 def days_of_both(now: datetime, days: int) -> list[DayBooks]:

@@ -41,6 +41,14 @@ class BudgetNow(Struct, frozen=True, kw_only=True):
     used_nano: int = 0
     held_nano: int = 0
 
+    @property
+    def used_share(self) -> float:
+        """Return which part of the limit is used or held; of no limit none is, of none at all 1."""
+        if self.limit_nano is None:
+            return 0.0
+        spent = self.used_nano + self.held_nano
+        return spent / self.limit_nano if self.limit_nano > 0 else 1.0
+
 
 def budgets_now(caller: Caller, now: datetime, *, using: str = DEFAULT_DB_ALIAS) -> list[BudgetNow]:
     """Return each budget that binds a caller. Reads the database in the calling thread."""
@@ -49,7 +57,7 @@ def budgets_now(caller: Caller, now: datetime, *, using: str = DEFAULT_DB_ALIAS)
         rule.id: period_key(rule.period, rule.zone, spans[rule.id].start) for rule in caller.budgets
     }
     fullest = _fullest(Bucket.objects.of(caller.tenant_id).using(using), keys)
-    limits = _limits(caller, now, using)
+    limits = _limits(caller.tenant_id, keys, now, using)
     return [
         BudgetNow(
             rule=rule,
@@ -59,6 +67,44 @@ def budgets_now(caller: Caller, now: datetime, *, using: str = DEFAULT_DB_ALIAS)
         )
         for rule in caller.budgets
     ]
+
+
+def buckets_now(
+    tenant_id: int,
+    bound: Iterable[tuple[BudgetRule, str]],
+    now: datetime,
+    *,
+    using: str = DEFAULT_DB_ALIAS,
+) -> list[BudgetNow]:
+    """Return the very buckets that bind an attempt, as `applicable` names them."""
+    bound = list(bound)
+    spans = {rule.id: span(now, rule.period, rule.zone) for rule, _ in bound}
+    keys = {rule.id: period_key(rule.period, rule.zone, spans[rule.id].start) for rule, _ in bound}
+    rows = (
+        Bucket.objects.of(tenant_id)
+        .using(using)
+        .filter(
+            budget_id__in=keys,
+            period_key__in=set(keys.values()),
+            subject__in={of for _, of in bound},
+        )
+    )
+    found = {(row.budget_id, row.subject, row.period_key): row for row in rows}
+    limits = _limits(tenant_id, keys, now, using)
+    budgets = []
+    for rule, subject in bound:
+        row = found.get((rule.id, subject, keys[rule.id]))
+        budgets.append(
+            BudgetNow(
+                rule=rule,
+                period=spans[rule.id],
+                subject=subject,
+                limit_nano=limits.get(rule.id, rule.limit_nano),
+                used_nano=row.used_nano if row else 0,
+                held_nano=row.held_nano if row else 0,
+            )
+        )
+    return budgets
 
 
 def forecasts(
@@ -93,13 +139,12 @@ def _fullest(buckets: QuerySet[Bucket], keys: dict[int, str]) -> dict[int, dict[
     return found
 
 
-def _limits(caller: Caller, now: datetime, using: str) -> dict[int, int | None]:
-    ids = [rule.id for rule in caller.budgets]
+def _limits(tenant_id: int, ids: Iterable[int], now: datetime, using: str) -> dict[int, int | None]:
     return {
         row.pk: row.limit_nano
         if row.limit_nano is None or row.raise_until is None or row.raise_until <= now
         else row.limit_nano + row.raise_nano
-        for row in Budget.objects.of(caller.tenant_id).using(using).filter(pk__in=ids)
+        for row in Budget.objects.of(tenant_id).using(using).filter(pk__in=list(ids))
     }
 
 

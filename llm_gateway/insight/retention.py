@@ -1,16 +1,20 @@
 """Let rows of the request log go after whole months; the roll-ups and the ledger stay.
 
-On PostgreSQL whole partitions go. Elsewhere, and in the default partition, rows go in small
-transactions, so that nobody who writes waits long.
+On PostgreSQL whole partitions go once no tenant keeps their month. What a tenant keeps for a
+shorter time, and everything elsewhere and in the default partition, goes in small transactions, so
+that nobody who writes waits long.
 """
 
 from datetime import UTC, date, datetime
+from uuid import UUID
 
 from django.db import DEFAULT_DB_ALIAS, connections
+from django.db.models import QuerySet
 from msgspec import Struct
 
 from llm_gateway.insight import partitions
 from llm_gateway.models import GatewaySettings, RequestLog
+from tenants.models import Tenant
 
 AT_ONCE = 1000
 
@@ -30,21 +34,45 @@ def months_kept(*, using: str = DEFAULT_DB_ALIAS) -> int:
 
 
 def retain(today: date, months: int, *, using: str = DEFAULT_DB_ALIAS) -> Gone:
-    """Keep this month and `months` before it; make the partitions of the months to come."""
+    """Keep this month and `months` before it, or as many as a tenant says of its own.
+
+    On PostgreSQL the partitions of the months to come are made.
+    """
     connection = connections[using]
-    before = partitions.month_after(today, -months)
+    own = _kept_by_tenants(using)
+    before = partitions.month_after(today, -max([months, *own.values()]))
     made: list[str] = []
     dropped: list[str] = []
     if partitions.is_partitioned(connection):
         made = partitions.make_ahead(connection, today)
         dropped = partitions.drop_before(connection, before)
-    return Gone(before=before, made=made, dropped=dropped, rows=_delete(before, using))
+    return Gone(before=before, made=made, dropped=dropped, rows=_delete(today, months, own, using))
 
 
-def _delete(before: date, using: str) -> int:
-    least = partitions.first_id(datetime(before.year, before.month, 1, tzinfo=UTC))
-    old = RequestLog.objects.using(using).filter(pk__lt=least).order_by("pk")
-    deleted = 0
-    while ids := list(old.values_list("pk", flat=True)[:AT_ONCE]):
+def _kept_by_tenants(using: str) -> dict[int, int]:
+    """Return the months of those that keep their rows for a time of their own."""
+    rows = Tenant.objects.using(using).exclude(retention_months=None)
+    return {row.pk: row.retention_months for row in rows if row.retention_months is not None}
+
+
+def _delete(today: date, months: int, own: dict[int, int], using: str) -> int:
+    rows = RequestLog.objects.using(using)
+    others = _older(rows.exclude(tenant_id__in=own), today, months)
+    of_own = (_older(rows.filter(tenant_id=tenant), today, n) for tenant, n in own.items())
+    return sum(_delete_all(old, using) for old in (others, *of_own))
+
+
+def _older(rows: QuerySet[RequestLog], today: date, months: int) -> QuerySet[RequestLog]:
+    month = partitions.month_after(today, -months)
+    return rows.filter(pk__lt=partitions.first_id(datetime(month.year, month.month, 1, tzinfo=UTC)))
+
+
+def _delete_all(rows: QuerySet[RequestLog], using: str) -> int:
+    deleted, last = 0, UUID(int=0)
+    # Each batch goes on behind the last one: rows that stay in between are looked at once.
+    while ids := list(
+        rows.filter(pk__gt=last).order_by("pk").values_list("pk", flat=True)[:AT_ONCE]
+    ):
         deleted += RequestLog.objects.using(using).filter(pk__in=ids).delete()[0]
+        last = ids[-1]
     return deleted

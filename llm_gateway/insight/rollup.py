@@ -2,7 +2,8 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC
+from datetime import UTC, datetime
+from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -24,6 +25,8 @@ SUMS = ("requests", "errors", *ADDED, "cost_nano", "cache_hits", "saved_nano")
 ENDED_BADLY = frozenset({"failed", "refused"})
 CACHE_HITS = frozenset({"hit", "semantic-hit"})
 
+_ADDED = (*ADDED, "cost_nano", "saved_nano")
+_grouped = itemgetter(*GROUPED)
 _COLUMNS = ("tenant_id", "hour", "dims", *GROUPED, "tags", *SUMS)
 _NAMES = ", ".join(_COLUMNS)
 _ADD = (
@@ -42,7 +45,22 @@ _SQLITE = (
 
 def hours_of(rows: Iterable[Row]) -> list[Hour]:
     """Return the sums of request-log rows, in the order in which every process locks them."""
-    return merged(_hour_of(row) for row in rows if row["tenant_id"] is not None)
+    found: dict[Any, Hour] = {}
+    for row in rows:
+        if row["tenant_id"] is None:
+            continue
+        hour = row["created_at"].astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+        # Most rows of a batch are of a few kinds: each kind is named and digested once.
+        kind = (row["tenant_id"], hour, _grouped(row), tuple(sorted(row["tags"].items())))
+        known = found.get(kind)
+        if known is None:
+            known = found[kind] = _empty(row, hour)
+        for name in _ADDED:
+            known[name] += row[name]
+        known["requests"] += 1
+        known["errors"] += row["outcome"] in ENDED_BADLY
+        known["cache_hits"] += row["cache"] in CACHE_HITS
+    return merged(found.values())
 
 
 def merged(hours: Iterable[Hour]) -> list[Hour]:
@@ -73,16 +91,10 @@ def add(connection: BaseDatabaseWrapper, cursor: Any, hours: Sequence[Hour]) -> 
     cursor.executemany(_SQLITE, [_for_sqlite(hour) for hour in hours])
 
 
-def _hour_of(row: Row) -> Hour:
-    values = {name: row[name] for name in (*GROUPED, *ADDED, "cost_nano", "saved_nano")}
-    values["tenant_id"] = row["tenant_id"]
-    values["tags"] = row["tags"]
-    values["dims"] = dims_of(values)
-    values["hour"] = row["created_at"].astimezone(UTC).replace(minute=0, second=0, microsecond=0)
-    values["requests"] = 1
-    values["errors"] = int(row["outcome"] in ENDED_BADLY)
-    values["cache_hits"] = int(row["cache"] in CACHE_HITS)
-    return values
+def _empty(row: Row, hour: datetime) -> Hour:
+    """Return the hour that a row belongs to, with nothing in it."""
+    values = {name: row[name] for name in (*GROUPED, "tenant_id", "tags")}
+    return {**values, "dims": dims_of(values), "hour": hour, **dict.fromkeys(SUMS, 0)}
 
 
 def _for_sqlite(hour: Hour) -> tuple[Any, ...]:

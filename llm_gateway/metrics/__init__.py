@@ -3,7 +3,9 @@
 from llm_gateway.metrics.prometheus import (
     Sample,
     breaker_changed,
-    ledger_took,
+    breaker_counted,
+    breaker_probed,
+    model_list_looked,
     observe,
     render,
     sample,
@@ -13,7 +15,9 @@ from llm_gateway.metrics.providers import provider_metrics
 __all__ = [
     "Sample",
     "breaker_changed",
-    "ledger_took",
+    "breaker_counted",
+    "breaker_probed",
+    "model_list_looked",
     "observe",
     "provider_metrics",
     "render",

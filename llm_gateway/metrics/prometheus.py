@@ -33,6 +33,8 @@ class Sample(Struct, frozen=True, kw_only=True):
     """What a process tells of itself now; its totals are since it started."""
 
     in_flight: int = 0
+    loop_lag_s: float = 0.0
+    tasks: int = 0
     ledger_queue: int = 0
     limits_away: bool = False
     limits_lost: int = 0
@@ -78,16 +80,29 @@ class Metrics:
         if call.first_token_ms is not None:
             children.first_token.observe(call.first_token_ms / 1000)
         self._child(("cache", call.cache), self._cache.labels).inc()
+        if call.fallback:
+            labels = (call.requested_model, call.fallback)
+            self._child(("degraded", *labels), self._degraded.labels).inc()
+        if call.hedged:
+            self._child(("hedged", call.requested_model), self._hedged.labels).inc()
         if call.status >= 400:  # noqa: PLR2004 - where HTTP's errors begin
             self._child(("error", call.code, call.category), self._errors.labels).inc()
         self._observe_attempts(call.attempts)
 
     def breaker_changed(self, provider: str, model: str, state: str) -> None:
+        """Show where a circuit stands, whoever decided it."""
         self._circuit.labels(provider, model).set(STATES.index(state))
+
+    def breaker_counted(self, provider: str, model: str, state: str) -> None:
+        """Count a change of a circuit that this process decided, for the fleet or for itself."""
         self._circuit_changes.labels(provider, model, state).inc()
 
-    def ledger_took(self, operation: str, seconds: float) -> None:
-        self._child(("ledger", operation), self._ledger_seconds.labels).observe(seconds)
+    def breaker_probed(self, provider: str, model: str, outcome: str) -> None:
+        self._probes.labels(provider, model, outcome).inc()
+
+    def model_list_looked(self, provider: str, category: str) -> None:
+        """Count a look at a provider's model list; the category is of what was wrong, or ok."""
+        self._looks.labels(provider, category).inc()
 
     def sample(self, now: Sample) -> None:
         """Take in what the process tells of itself, every few seconds.
@@ -95,6 +110,8 @@ class Metrics:
         It tells by itself, so that every worker's numbers are there whichever one is scraped.
         """
         self._in_flight.set(now.in_flight)
+        self._loop_lag.set(now.loop_lag_s)
+        self._tasks.set(now.tasks)
         self._ledger_queue.set(now.ledger_queue)
         self._limits_away.set(now.limits_away)
         self._limits_lost.set(now.limits_lost)
@@ -125,6 +142,15 @@ class Metrics:
             "first_token_seconds", "Time to the first token", SECONDS, "model", "provider"
         )
         self._errors = self._counter("errors", "Requests answered by an error", "code", "category")
+        self._degraded = self._counter(
+            "degraded",
+            "Requests that models answered which their route names for a rejection",
+            "route",
+            "rejection",
+        )
+        self._hedged = self._counter(
+            "hedged", "Requests for which a second target started, the first being late", "route"
+        )
         self._cache = self._counter("cache", "Requests by what the cache said", "result")
 
     def _attempt_collectors(self) -> None:
@@ -132,6 +158,12 @@ class Metrics:
         self._attempts = self._counter("attempts", "Upstream calls that ended", *target, "category")
         self._retries = self._counter("retries", "Repeats at the same target", *target)
         self._fallbacks = self._counter("fallbacks", "Attempts that moved to this target", *target)
+        self._alarms = self._counter(
+            "alarms",
+            "Attempts that something is wrong about how they were charged",
+            "kind",
+            *target,
+        )
         self._circuit = self._gauge(
             "circuit_state",
             f"Circuit of a deployment: {', '.join(f'{n} {s}' for n, s in enumerate(STATES))}",
@@ -141,9 +173,23 @@ class Metrics:
         self._circuit_changes = self._counter(
             "circuit_changes", "Changes of a circuit's state", *target, "state"
         )
+        self._probes = self._counter(
+            "circuit_probes", "Probes of a half-open circuit that ended", *target, "outcome"
+        )
+
+        self._looks = self._counter(
+            "model_list_looks",
+            "Looks at the model list of an idle or failing provider",
+            "provider",
+            "category",
+        )
 
     def _process_collectors(self) -> None:
         self._in_flight = self._gauge("requests_in_flight", "Requests running now")
+        self._loop_lag = self._gauge(
+            "loop_lag_seconds", "Most that the event loop was late, lately", mode="livemax"
+        )
+        self._tasks = self._gauge("loop_tasks", "Tasks of the event loop")
         self._ledger_queue = self._gauge("ledger_queue", "Operations waiting for the writer")
         self._ledger_seconds = self._histogram(
             "ledger_seconds", "Wait for the ledger's commit", COMMIT_SECONDS, "operation"
@@ -182,7 +228,16 @@ class Metrics:
                 same = before.deployment_id == attempt.deployment_id
                 further = self._retries if same else self._fallbacks
                 self._child(("retry" if same else "fallback", *target), further.labels).inc()
+            self._observe_charge(attempt)
             before = attempt
+
+    def _observe_charge(self, attempt: AttemptRecord) -> None:
+        for operation, took_ms in (("admit", attempt.admit_ms), ("settle", attempt.settle_ms)):
+            if took_ms:
+                children = self._child(("ledger", operation), self._ledger_seconds.labels)
+                children.observe(took_ms / 1000)
+        for kind in attempt.alarms:
+            self._child(("alarm", kind, attempt.provider, attempt.model), self._alarms.labels).inc()
 
     def _child(self, key: tuple[str, ...], make: Callable[..., Child]) -> Child:
         """Return the child of a label set; `key` is the collector's word and the labels."""
@@ -221,6 +276,8 @@ _metrics = Metrics(CollectorRegistry())
 
 observe = _metrics.observe
 breaker_changed = _metrics.breaker_changed
-ledger_took = _metrics.ledger_took
+breaker_counted = _metrics.breaker_counted
+breaker_probed = _metrics.breaker_probed
+model_list_looked = _metrics.model_list_looked
 sample = _metrics.sample
 render = _metrics.render

@@ -1,6 +1,6 @@
 """Keep finished calls: behind the answer, in a thread of its own, never in a request's way."""
 
-from llm_gateway.recorder.lines import log_line
+from llm_gateway.recorder.lines import log_alarms, log_line
 from llm_gateway.recorder.recorder import Recorder
 
-__all__ = ["Recorder", "log_line"]
+__all__ = ["Recorder", "log_alarms", "log_line"]

@@ -3,8 +3,10 @@
 import logging
 import sys
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
+import structlog
 from django.conf import settings
 
 from llm_gateway.recorder.rows import encode
@@ -22,6 +24,20 @@ def log_line(call: CallRecord) -> None:
         write(call)
 
 
+def log_alarms(call: CallRecord) -> None:
+    """Warn once of a request in which something was charged that is not as it should be."""
+    raised = [(each.number, each.model, kind) for each in call.attempts for kind in each.alarms]
+    if raised:
+        alarms = [{"kind": kind, "attempt": n, "model": model} for n, model, kind in raised]
+        structlog.get_logger(NAME).warning(
+            "ledger.alarm",
+            request_id=str(call.id),
+            tenant=call.tenant_name,
+            api_key=call.key_name,
+            alarms=alarms,
+        )
+
+
 def write_json(call: CallRecord) -> None:
     """Write the line past the logging chain, which would cost a third of a request's whole budget.
 
@@ -36,6 +52,12 @@ def write_text(call: CallRecord) -> None:
     log.info("request %s", " ".join(told))
 
 
+@lru_cache(maxsize=1024)
+def _masked(name: str) -> str:
+    """Return a name that a caller sent; they send the same few."""
+    return mask(name)
+
+
 def _fields(call: CallRecord) -> dict[str, Any]:
     return {
         "timestamp": datetime.now(UTC),
@@ -46,7 +68,7 @@ def _fields(call: CallRecord) -> dict[str, Any]:
         "api_key": call.key_name,
         "endpoint": call.endpoint,
         "dialect": call.dialect,
-        "requested_model": mask(call.requested_model[:128]),
+        "requested_model": _masked(call.requested_model[:128]),
         "model": call.model,
         "provider": call.provider,
         "stream": call.stream,

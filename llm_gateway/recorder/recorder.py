@@ -1,7 +1,7 @@
 """Hand finished calls to every sink and write them to the request log, off the event loop.
 
 A record waits for nobody. What cannot be kept is counted and said: the newest when the thread is
-stuck, the oldest when the database is away for long.
+stuck, the oldest when the database is away for long. Both are bounded by number and by bytes.
 """
 
 import asyncio
@@ -22,7 +22,9 @@ log = structlog.get_logger(__name__)
 Sink = Callable[[CallRecord], None]
 Marker = Future[None]
 
-CAPACITY = 10_000
+CAPACITY, CAPACITY_BYTES = 10_000, 24 * 2**20
+# What a record takes without what callers write into it, and each attempt of it.
+_RECORD_BYTES, _ATTEMPT_BYTES = 3000, 600
 AT_ONCE = 500
 PAUSE_S = 0.05  # between two batches: under load one commit serves many requests
 RETRY_S = 0.5
@@ -47,8 +49,11 @@ class Recorder:
         self._thread: threading.Thread | None = None
         self._wake, self._hurry = threading.Event(), threading.Event()
         self._stopping = self._away = self._losing = False
-        self._refused = 0  # counted by the callers' thread, the rest by ours
+        self._refused = self._refused_told = 0  # counted by the callers' thread, the rest by ours
         self._taken = self._lost = 0
+        self.steps = 0  # rounds of the thread, also those in which the database was away
+        # Each has one writer: the callers' thread the first, ours the others.
+        self._arrived_bytes = self._taken_bytes = self._unwritten_bytes = 0
 
     @property
     def dropped(self) -> int:
@@ -58,11 +63,18 @@ class Recorder:
     def waiting(self) -> int:
         return len(self._arriving) + len(self._unwritten)
 
+    @property
+    def away(self) -> bool:
+        """Whether the database could not be written when it was last tried."""
+        return self._away
+
     def record(self, call: CallRecord) -> None:
         """Take a finished call; returns at once."""
-        if len(self._arriving) >= self._capacity:
+        waiting_bytes = self._arrived_bytes - self._taken_bytes
+        if len(self._arriving) >= self._capacity or waiting_bytes >= CAPACITY_BYTES:
             self._refused += 1
             return
+        self._arrived_bytes += weight(call)
         self._put(call)
 
     async def flush(self, timeout_s: float = 5.0) -> None:
@@ -105,6 +117,7 @@ class Recorder:
                 self._hurry.clear()
                 self._take_in()
                 self._write_all()
+                self.steps += 1
                 if not self._stopping:
                     self._hurry.wait(PAUSE_S)
         finally:
@@ -112,6 +125,9 @@ class Recorder:
 
     def _take_in(self) -> None:
         """Tell the sinks at once, whatever the database does; let the oldest go when too many."""
+        if self._refused > self._refused_told:
+            self._refused_told = self._refused
+            self._lose(0, "more came than this thread could take")
         while self._arriving:
             item = self._arriving.popleft()
             if not isinstance(item, CallRecord):
@@ -120,10 +136,16 @@ class Recorder:
             self._taken += 1
             self._tell_sinks(item)
             self._unwritten.append(item)
-            if len(self._unwritten) > self._capacity:
-                self._unwritten.popleft()
+            size = weight(item)
+            self._taken_bytes += size
+            self._unwritten_bytes += size
+            if len(self._unwritten) > self._capacity or self._unwritten_bytes > CAPACITY_BYTES:
+                self._let_go()
                 self._lose(1, "the database is away for too long")
         self._release()
+
+    def _let_go(self) -> None:
+        self._unwritten_bytes -= weight(self._unwritten.popleft())
 
     def _tell_sinks(self, call: CallRecord) -> None:
         for sink in self._sinks:
@@ -144,7 +166,7 @@ class Recorder:
                 self._lose(size, str(error))
             self._turn(away=False)
             for _ in range(size):
-                self._unwritten.popleft()
+                self._let_go()
             self._release()
 
     def _release(self) -> None:
@@ -171,3 +193,10 @@ class Recorder:
         else:
             self._losing = False
             log.info("request log: the database is back", dropped=self.dropped)
+
+
+def weight(call: CallRecord) -> int:
+    """Return about how many bytes of memory a record takes."""
+    tags = sum(map(len, call.tags)) + sum(map(len, call.tags.values())) if call.tags else 0
+    text = len(call.requested_model) + len(call.end_user) + len(call.error)
+    return _RECORD_BYTES + _ATTEMPT_BYTES * len(call.attempts) + tags + text

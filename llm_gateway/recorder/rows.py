@@ -50,6 +50,8 @@ def row(call: CallRecord) -> Row:
 
 def recorded(values: Row) -> Row:
     """Return a row with its tags as the database has them, to be summed up like a row read back."""
+    if not values["tags"]:
+        return values
     return {**values, "tags": msgspec.json.decode(encode(values["tags"]))}
 
 
