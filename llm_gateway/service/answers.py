@@ -1,5 +1,8 @@
 """Turn what an upstream answers into what the caller gets; the end of an answer is kept back.
 
+Where the bytes were cut makes no difference: what stands before an error is passed on, and behind
+the last word nothing is read any more.
+
 Four ways, one shape: `feed(chunk)` gives bytes the caller may have now, `tail` what it may have
 only after the ledger's commit. Same dialect: relayed. Otherwise: events cross over.
 """
@@ -9,18 +12,29 @@ from typing import Any, Protocol
 from msgspec import Struct
 
 from llm_gateway.adapters.base import EventWriter
-from llm_gateway.adapters.sse import Framer
+from llm_gateway.adapters.framing import Framing
+from llm_gateway.errors import GatewayError
 from llm_gateway.types import Call, Event, Facts, Finish, Usage, UsageSeen
+
+_END = b""  # the frame that says that nothing follows
 
 
 class Translation(Protocol):
-    """One upstream stream on its way to one caller. `frames` counts complete events."""
+    """One upstream stream on its way to one caller.
+
+    `frames` counts complete events, `pieces` those of them that brought output.
+    """
 
     facts: Facts
     tail: bytes
     frames: int
+    pieces: int
 
     def feed(self, chunk: bytes) -> bytes: ...
+    def ended(self) -> bytes:
+        """Take the clean end of the upstream's stream, in protocols that have no other end."""
+        ...
+
     def cut_short(self, usage: Usage) -> None:
         """End the answer here, as if its limit of tokens were reached: only `tail` is left."""
 
@@ -56,23 +70,23 @@ class Speaking(Struct, frozen=True):
         return answer
 
 
-def translation(speaking: Speaking) -> Translation:
-    """Return the way for an upstream that streams."""
+def translation(speaking: Speaking, framer: Framing) -> Translation:
+    """Return the way for an upstream that streams, in frames that `framer` cuts."""
     if not speaking.call.stream:
-        return Collected(speaking)
-    return Relayed(speaking) if speaking.same else Crossed(speaking)
+        return Collected(speaking, framer)
+    return Relayed(speaking, framer) if speaking.same else Crossed(speaking, framer)
 
 
 class Relayed:
     """Same dialect, streamed: bytes pass, facts are read."""
 
-    def __init__(self, speaking: Speaking) -> None:
-        self._framer = Framer()
+    def __init__(self, speaking: Speaking, framer: Framing) -> None:
+        self._framer = framer
         self._speaking = speaking
         self._relay = speaking.upstream.relay(speaking.call, model=speaking.model)
         self.facts = self._relay.facts
         self.tail = b""
-        self.frames = 0
+        self.frames = self.pieces = 0
 
     def feed(self, chunk: bytes) -> bytes:
         facts, pass_on = self.facts, self._relay.feed
@@ -80,12 +94,26 @@ class Relayed:
         frames = self._framer.feed(chunk)
         self.frames += len(frames)
         for frame in frames:
+            if facts.complete:
+                self.tail += frame
+                continue
+            said = facts.output_bytes
             piece = pass_on(frame)
+            self.pieces += facts.output_bytes > said
+            if facts.error is not None:
+                break
             if facts.complete:
                 self.tail += piece
             else:
                 pieces.append(piece)
         return b"".join(pieces)
+
+    def ended(self) -> bytes:
+        piece: bytes = self._relay.feed(_END)
+        if not self.facts.complete:
+            return piece
+        self.tail += piece
+        return b""
 
     def cut_short(self, usage: Usage) -> None:
         speaking = self._speaking
@@ -95,22 +123,38 @@ class Relayed:
 class Crossed:
     """Another dialect, streamed: each event is written in the caller's words."""
 
-    def __init__(self, speaking: Speaking) -> None:
-        self._framer = Framer()
+    def __init__(self, speaking: Speaking, framer: Framing) -> None:
+        self._framer = framer
         self._reader = speaking.upstream.reader()
         self._writer = speaking.writer()
         self._call = speaking.call
         self.facts = self._reader.facts
         self.tail = b""
-        self.frames = 0
+        self.frames = self.pieces = 0
 
     def feed(self, chunk: bytes) -> bytes:
         frames = self._framer.feed(chunk)
         self.frames += len(frames)
-        pieces = [
-            self._writer.feed(event) for frame in frames for event in self._reader.feed(frame)
-        ]
-        if self.facts.complete and not self.tail:
+        return self._write(frames)
+
+    def ended(self) -> bytes:
+        return self._write([_END])
+
+    def _write(self, frames: list[bytes]) -> bytes:
+        facts, read, write = self.facts, self._reader.feed, self._writer.feed
+        pieces: list[bytes] = []
+        for frame in frames:
+            said = facts.output_bytes
+            try:
+                pieces.extend(map(write, read(frame)))
+            except GatewayError:
+                if facts.error is None:
+                    raise
+                break  # what the provider told
+            self.pieces += facts.output_bytes > said
+            if facts.complete:
+                break
+        if facts.complete and not self.tail:
             self.tail = self._writer.end()
         return b"".join(pieces)
 
@@ -122,23 +166,35 @@ class Crossed:
 class Collected:
     """A caller who wants the whole, from an upstream that streams."""
 
-    def __init__(self, speaking: Speaking) -> None:
-        self._framer = Framer()
+    def __init__(self, speaking: Speaking, framer: Framing) -> None:
+        self._framer = framer
         self._reader = speaking.upstream.reader()
         self._speaking = speaking
         self._events: list[Event] = []
         self.facts = self._reader.facts
         self.tail = b""
-        self.frames = 0
+        self.frames = self.pieces = 0
 
     def feed(self, chunk: bytes) -> bytes:
         frames = self._framer.feed(chunk)
         self.frames += len(frames)
-        for frame in frames:
-            self._events.extend(self._reader.feed(frame))
-        if self.facts.complete and not self.tail:
-            self.tail = self._speaking.render(self._events)
+        self._collect(frames)
         return b""
+
+    def ended(self) -> bytes:
+        self._collect([_END])
+        return b""
+
+    def _collect(self, frames: list[bytes]) -> None:
+        facts = self.facts
+        for frame in frames:
+            said = facts.output_bytes
+            self._events.extend(self._reader.feed(frame))
+            self.pieces += facts.output_bytes > said
+            if facts.complete:
+                break
+        if facts.complete and not self.tail:
+            self.tail = self._speaking.render(self._events)
 
     def cut_short(self, usage: Usage) -> None:
         self._events += _shortened(self._speaking.call, usage)

@@ -1,20 +1,29 @@
 """Ask in the gateway's own words and read the answer: what the native API and Python share."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
 import msgspec
 from msgspec import Struct
 
-from llm_gateway.adapters import native, openai_embeddings, sse
-from llm_gateway.errors import GatewayError, ModelNotFoundError
+from llm_gateway.adapters import native, openai_chat, openai_embeddings, sse
+from llm_gateway.errors import GatewayError, InvalidRequestError, ModelNotFoundError
+from llm_gateway.prompts.answer_schema import Expected, shape_of
+from llm_gateway.routing.router import MOST_RACERS
+from llm_gateway.routing.ways import way_of
 from llm_gateway.service.carried import Carried
+from llm_gateway.service.headers import MAX_TOKENS
 from llm_gateway.service.inbound import Answer, Controls, Idempotency, Inbound, Unfinished
 from llm_gateway.service.runtime import Runtime
+from llm_gateway.service.structured import mismatch
 from llm_gateway.service.visible import callable_names
 from llm_gateway.types import Configuration
 from tenants.types import Caller, usd
+
+Build = Callable[[Any], Any]
+
+NATIVE_WORDS = {"prompt", "response_schema"}
 
 
 class TokenUsage(Struct, frozen=True, kw_only=True):
@@ -27,8 +36,12 @@ class TokenUsage(Struct, frozen=True, kw_only=True):
     reasoning_tokens: int = 0
 
 
-class Completion(Struct, frozen=True, kw_only=True):
-    """A whole answer. `cost_usd` is a decimal string, `object` is for answers by a schema."""
+class Completion(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A whole answer. `cost_usd` is a decimal string, `object` is for answers by a schema.
+
+    `conversation` is the id of the one it was added to, unless `conversation_kept` is false;
+    `optimized` says what went of the prompt, `max_tokens` to how many a budget shortened it.
+    """
 
     content: str
     object: Any
@@ -41,10 +54,17 @@ class Completion(Struct, frozen=True, kw_only=True):
     cache: str
     attempts: int
     request_id: str
+    conversation: str | None = None
+    conversation_kept: bool = True
+    optimized: Mapping[str, Any] | None = None
+    max_tokens: int | None = None
 
 
 class Chunk(Struct, frozen=True, kw_only=True):
-    """A piece of a streamed answer; the last one says why it ended, what it used and cost."""
+    """A piece of a streamed answer; the last one says why it ended, what it used and cost.
+
+    And to how many tokens a budget shortened it, if one did.
+    """
 
     content: str
     provider: str
@@ -52,6 +72,7 @@ class Chunk(Struct, frozen=True, kw_only=True):
     finish_reason: str | None = None
     usage: TokenUsage | None = None
     cost_usd: str | None = None
+    max_tokens: int | None = None
 
 
 class Embeddings(Struct, frozen=True, kw_only=True):
@@ -85,10 +106,43 @@ class BrokenStreamError(GatewayError):
         self.status, self.code = problem["status"], problem["code"]
 
 
-def chat(asker: Asker, body: dict[str, Any]) -> Inbound:
-    """Return a chat request in the native dialect; without a model the default one is asked."""
+def chat(asker: Asker, body: dict[str, Any], build: Build | None = None) -> Inbound:
+    """Return a chat request in the native dialect; without a model the default one is asked.
+
+    `build` makes the caller's own object of an answer by `response_schema`, or raises ValueError.
+    """
     model = body.get("model") or default_model(asker.runtime, asker.caller, "chat")
-    return _inbound(asker, native, "chat", {**body, "model": model})
+    inbound = _inbound(asker, native, "chat", {**body, "model": model})
+    schema = body.get("response_schema")
+    if schema is None:
+        return inbound
+    shape = shape_of(schema)
+    expects = Expected(shape, build) if build else Expected(shape)
+    return msgspec.structs.replace(inbound, expects=expects)
+
+
+def asked_for(asker: Asker, body: dict[str, Any]) -> Inbound:
+    """Return a chat as OpenAI's or the native endpoint takes it, whichever words it has."""
+    if NATIVE_WORDS & body.keys():
+        return chat(asker, body)
+    model = body.get("model") or default_model(asker.runtime, asker.caller, "chat")
+    return _inbound(asker, openai_chat, "chat", {**body, "model": model})
+
+
+def check_racers(names: Sequence[object]) -> None:
+    """Raise InvalidRequestError where these models cannot be asked at once."""
+    if not 1 < len(set(names)) == len(names) <= MOST_RACERS:
+        raise InvalidRequestError(
+            f"Send 'models' with 2 to {MOST_RACERS} different names.", param="models"
+        )
+
+
+def racing(asker: Asker, further: Sequence[str]) -> Asker:
+    """Return who asks these models together with the one that the body names."""
+    if asker.controls.strategy not in {None, "race"}:
+        raise InvalidRequestError("A race has no other strategy.", param="strategy")
+    controls = msgspec.structs.replace(asker.controls, strategy="race", further=tuple(further))
+    return msgspec.structs.replace(asker, controls=controls)
 
 
 def embed(asker: Asker, texts: object, model: object) -> Inbound:
@@ -130,11 +184,7 @@ def default_model(runtime: Runtime, caller: Caller, capability: str) -> str:
 
 
 def _can(configuration: Configuration, name: str, capability: str) -> bool:
-    return any(
-        capability in one.provider.adapters
-        and (one.capabilities is None or capability in one.capabilities)
-        for one in configuration.models.get(name, ())
-    )
+    return any(way_of(capability, (), one) for one in configuration.models.get(name, ()))
 
 
 def _quality(configuration: Configuration, name: str) -> int:
@@ -148,17 +198,25 @@ def completion(answer: Answer, inbound: Inbound, runtime: Runtime) -> Completion
     """Return a whole chat answer with what only the gateway knows."""
     told = dict(answer.headers)
     said = msgspec.json.decode(answer.body)
-    return msgspec.convert(
-        {
+    if inbound.expects is not None:
+        said["object"] = inbound.expects.read(said["content"]).value
+    return Completion(
+        **{
             **said,
+            "usage": TokenUsage(**said["usage"]),
             "provider": told[b"x-mobius-provider"].decode(),
             "cost_usd": usd(answer.cost_nano()),
             "response_time_ms": round((runtime.clock() - inbound.started) * 1000, 1),
             "cache": told[b"x-mobius-cache"].decode(),
             "attempts": int(told[b"x-mobius-attempts"]),
-        },
-        Completion,
+            "max_tokens": _shortened(told),
+        }
     )
+
+
+def _shortened(told: Mapping[bytes, bytes]) -> int | None:
+    tokens = told.get(MAX_TOKENS)
+    return None if tokens is None else int(tokens)
 
 
 def embeddings(answer: Answer) -> Embeddings:
@@ -177,9 +235,17 @@ def embeddings(answer: Answer) -> Embeddings:
     )
 
 
-async def chunks(carried: Carried, answer: Answer) -> AsyncIterator[Chunk]:
-    """Yield a streamed chat answer. Raises BrokenStreamError where it ends early."""
-    provider = dict(answer.headers)[b"x-mobius-provider"].decode()
+async def chunks(
+    carried: Carried, answer: Answer, expects: Expected | None = None
+) -> AsyncIterator[Chunk]:
+    """Yield a streamed chat answer.
+
+    Raises BrokenStreamError where it ends early, SchemaMismatchError at the end of one that is not
+    what was expected.
+    """
+    heard: list[str] = []
+    told = dict(answer.headers)
+    provider = told[b"x-mobius-provider"].decode()
     problem: Mapping[str, Any] = {}
     try:
         async for said in _frames(carried):
@@ -187,10 +253,16 @@ async def chunks(carried: Carried, answer: Answer) -> AsyncIterator[Chunk]:
                 problem = said["error"]
                 continue
             # The frame that has the usage comes after the ledger's commit: the cost is final.
-            cost = usd(answer.cost_nano()) if "usage" in said else None
-            yield msgspec.convert({**said, "provider": provider, "cost_usd": cost}, Chunk)
+            last: dict[str, Any] = {}
+            if "usage" in said:
+                last = {"cost_usd": usd(answer.cost_nano()), "max_tokens": _shortened(told)}
+            heard.append(said["content"] if expects else "")
+            yield msgspec.convert({**said, "provider": provider, **last}, Chunk)
     except Unfinished:
         raise BrokenStreamError(problem) from None
+    error = mismatch(expects, "".join(heard)) if expects else None
+    if error is not None:
+        raise error
 
 
 async def _frames(carried: Carried) -> AsyncIterator[dict[str, Any]]:

@@ -9,6 +9,8 @@ from collections.abc import Awaitable
 from contextlib import suppress
 from typing import Any, Self, TypeVar
 
+from msgspec.structs import replace
+
 from llm_gateway import service
 from llm_gateway.scope import Scope
 from llm_gateway.service.inbound import Answer, Inbound, Unfinished
@@ -34,7 +36,9 @@ class Carried:
     """One request: `answer()` first, then its chunks; `end` belongs into the door's scope."""
 
     def __init__(self, runtime: Runtime, inbound: Inbound) -> None:
-        self._runtime, self._inbound = runtime, inbound
+        self._runtime = runtime
+        self._left = False
+        self._inbound = replace(inbound, has_left=lambda: self._left)
         self._scope = Scope()
         self._step: asyncio.Future[Any] | None = None
         self._answer: Answer | None = None
@@ -58,6 +62,7 @@ class Carried:
         if self._over or self._step is None:
             async with self._scope:
                 return
+        self._left = True
         task = asyncio.create_task(self._read_on(self._step), name="reading on")
         _reading_on.add(task)
         task.add_done_callback(_reading_on.discard)

@@ -1,11 +1,14 @@
 """Describe what a caller may call: what each model can, costs and how it fares, and what else."""
 
 from collections.abc import Iterable, Mapping
+from math import isfinite
+from typing import Literal
 
 from msgspec import Struct
 
 from llm_gateway.pricing import LINES, PER
-from llm_gateway.routing.health import Health
+from llm_gateway.routing.health import Health, Look
+from llm_gateway.service.circuit_view import LookNow, look_at
 from llm_gateway.service.runtime import Runtime
 from llm_gateway.service.visible import callable_deployments, callable_names
 from llm_gateway.types import Deployment, Price
@@ -15,12 +18,17 @@ DOWN = frozenset({"open", "forced_open"})
 
 
 class ModelHealth(Struct, frozen=True, kw_only=True):
-    """How a deployment fares: its circuit's state, and what recent calls say of it."""
+    """How a deployment fares: its circuit's state, and what recent calls say of it.
+
+    `said_by` is which spoke last: a call (traffic), or a look at the provider's model list (probe).
+    """
 
     state: str
     error_rate: float
     first_token_ms: float | None
     in_flight: int
+    said_by: Literal["traffic", "probe"] | None
+    probe: LookNow | None
 
 
 class ModelInfo(Struct, frozen=True, kw_only=True):
@@ -47,16 +55,18 @@ class RouteInfo(Struct, frozen=True, kw_only=True):
 
 
 class Wanted(Struct, frozen=True, kw_only=True):
-    """Which models are asked for; what is not known of a model does not rule it out."""
+    """Which models are asked for; a window or a quality that nobody knows is none."""
 
     capability: str | None = None
     min_context: int = 0
+    min_quality: int = 0
     provider: str | None = None
 
     def fits(self, one: Deployment) -> bool:
         return (
             (self.capability is None or _can(one, self.capability))
             and (one.context_window or 0) >= self.min_context
+            and (one.quality or 0) >= self.min_quality
             and (self.provider is None or one.provider.name == self.provider)
         )
 
@@ -102,9 +112,17 @@ def _model(
             error_rate=round(health.error_rate, 4),
             first_token_ms=None if first_token_s is None else round(first_token_s * 1000, 1),
             in_flight=health.in_flight,
+            said_by=_said_by(health, runtime.board.looks.get(one.provider.id)),
+            probe=look_at(runtime.board, one, runtime.wall_clock() - runtime.clock()),
         ),
         alternative=_alternative(runtime, one, others) if state in DOWN else None,
     )
+
+
+def _said_by(health: Health, look: Look | None) -> Literal["traffic", "probe"] | None:
+    if look is not None and look.at > health.measured_at:
+        return "probe"
+    return "traffic" if isfinite(health.measured_at) else None
 
 
 def _alternative(runtime: Runtime, down: Deployment, others: Iterable[Deployment]) -> str | None:

@@ -7,7 +7,7 @@ database in between, however many connections there are.
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import cache
 
 from msgspec import Struct
@@ -18,7 +18,7 @@ from llm_gateway.errors import (
     PermissionDeniedError,
     RateLimitError,
 )
-from llm_gateway.service.credentials import authenticate
+from llm_gateway.service.credentials import HELD_KEY, identify
 from llm_gateway.service.runtime import Runtime
 from tenants.types import Caller
 
@@ -29,11 +29,16 @@ log = logging.getLogger(__name__)
 
 
 class Connection(Struct, frozen=True, eq=False):
-    """One connection: the key it came with, as headers, and how it is ended."""
+    """One connection: the key it came with, as headers, how it is ended, and how sent away.
+
+    `leave` closes it once what it carries has ended; whom it carried is to come back elsewhere
+    after so many seconds.
+    """
 
     caller: Caller
     carrier: Mapping[bytes, bytes]
     end: Callable[[], Awaitable[None]]
+    leave: Callable[[float], Awaitable[None]]
 
 
 @cache
@@ -64,22 +69,47 @@ class Connections:
         if not self._by_key[key]:
             del self._by_key[key]
 
+    @property
+    def open(self) -> bool:
+        return bool(self._by_key)
+
+    async def send_away(self, hint_s: Callable[[], float]) -> None:
+        """Send all away, each to come back after a time of its own."""
+        for connection in [one for mates in self._by_key.values() for one in mates]:
+            try:
+                await connection.leave(hint_s())
+            except Exception:
+                log.exception("A connection could not be sent away")
+
     async def _look_again(self) -> None:
         version = self._runtime.snapshot.current.version
         while self._by_key:
             await asyncio.sleep(LOOK_S)
             before, version = version, self._runtime.snapshot.current.version
             now = self._runtime.wall_clock()
-            for mates in [set(mates) for mates in self._by_key.values()]:
-                one = next(iter(mates))
+            for mates in [_by_value(mates) for mates in self._by_key.values()]:
+                one = next(iter(mates), None)
+                if one is None:
+                    continue
                 expired = one.caller.expires_at is not None and one.caller.expires_at <= now
                 if (version != before or expired) and not await self._holds(one):
                     await self._end(mates)
+            await self._look_at_sessions()
+
+    async def _look_at_sessions(self) -> None:
+        """End those of people who have signed out: nothing else would tell of it."""
+        for one in [one for mates in self._by_key.values() for one in mates]:
+            if HELD_KEY in one.carrier and not await self._holds(one):
+                await self._end({one})
 
     async def _holds(self, connection: Connection) -> bool:
         try:
-            await authenticate(self._runtime, {}, connection.carrier)
-        except (InvalidApiKeyError, RateLimitError):  # too many wrong ones is wrong as well
+            await identify(self._runtime, {}, connection.carrier)
+        except (
+            InvalidApiKeyError,
+            PermissionDeniedError,
+            RateLimitError,
+        ):  # too many wrong ones is wrong as well
             return False
         except GatewayError as error:
             log.warning("Connections of a key stay: %s", error.message)
@@ -91,3 +121,8 @@ class Connections:
                 await connection.end()
             except Exception:
                 log.exception("A connection could not be ended")
+
+
+def _by_value(mates: Iterable[Connection]) -> set[Connection]:
+    """Return those that came with the key itself: they stand and fall together."""
+    return {one for one in mates if HELD_KEY not in one.carrier}

@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Mapping
-from typing import get_args
+from typing import Literal, get_args
 
 from llm_gateway.errors import InvalidRequestError
 from llm_gateway.service.inbound import Controls
@@ -13,6 +13,7 @@ MAX_TAGS, MAX_TAG = 16, 512
 
 _ID = re.compile(r"[\x21-\x7e]{1,128}")
 _NONE = Controls()
+_TIMEOUT, _WAITS = "x-mobius-timeout", ("connect", "first_token", "idle", "total")
 _FOR_PROVIDERS = (b"anthropic-version", b"anthropic-beta", b"openai-beta")
 _STRATEGIES = frozenset(get_args(StrategyName))
 
@@ -22,14 +23,22 @@ def parse_controls(headers: Mapping[bytes, bytes]) -> Controls:
     if not any(name.startswith(b"x-mobius-") for name in headers):
         return _NONE
     return Controls(
-        timeout_s=_seconds(headers),
+        waits=_timeouts(headers),
         strategy=_one_of(headers, "x-mobius-strategy", _STRATEGIES),
         fallbacks=_one_of(headers, "x-mobius-fallbacks", {"on", "off"}) != "off",
         provider=_identifier(headers, "x-mobius-provider"),
+        cache=_cache(headers),
         tags=_tags(headers),
         run=_identifier(headers, "x-mobius-run"),
         hops=_hops(headers),
     )
+
+
+def identifier(text: str | None, named: str) -> str | None:
+    """Return a name that a caller gives to something. Raises InvalidRequestError."""
+    if text is not None and not _ID.fullmatch(text):
+        raise InvalidRequestError(f"{named} has to be 1 to 128 visible characters.", param=named)
+    return text
 
 
 def passed_on(headers: Mapping[bytes, bytes]) -> tuple[tuple[str, str], ...]:
@@ -51,16 +60,33 @@ def _text(headers: Mapping[bytes, bytes], name: str) -> str | None:
         raise InvalidRequestError(f"{name} holds characters outside ASCII.", param=name) from None
 
 
-def _seconds(headers: Mapping[bytes, bytes]) -> float | None:
-    name = "x-mobius-timeout"
-    if (text := _text(headers, name)) is None:
-        return None
+def _timeouts(headers: Mapping[bytes, bytes]) -> dict[str, float]:
+    """Return the seconds of each timeout that is named: `30` is that of the whole request."""
+    text = _text(headers, _TIMEOUT)
+    if text is None:
+        return {}
+    if "=" not in text:
+        return {"total": _seconds(text)}
+    found = {}
+    for pair in text.split(","):
+        name, _, seconds = (part.strip() for part in pair.partition("="))
+        if name not in _WAITS or name in found:
+            raise InvalidRequestError(
+                f"{_TIMEOUT} has to be a number of seconds, or name some of {', '.join(_WAITS)}"
+                " once, as in first_token=5,total=30.",
+                param=_TIMEOUT,
+            )
+        found[name] = _seconds(seconds)
+    return found
+
+
+def _seconds(text: str) -> float:
     try:
         seconds = float(text)
     except ValueError:
         seconds = math.nan
     if not 0 < seconds <= 86_400:  # noqa: PLR2004 - a day
-        raise InvalidRequestError(f"{name} has to be a number of seconds.", param=name)
+        raise InvalidRequestError(f"{_TIMEOUT} has to be a number of seconds.", param=_TIMEOUT)
     return seconds
 
 
@@ -75,10 +101,7 @@ def _one_of(
 
 
 def _identifier(headers: Mapping[bytes, bytes], name: str) -> str | None:
-    text = _text(headers, name)
-    if text is not None and not _ID.fullmatch(text):
-        raise InvalidRequestError(f"{name} has to be 1 to 128 visible characters.", param=name)
-    return text
+    return identifier(_text(headers, name), name)
 
 
 def _tags(headers: Mapping[bytes, bytes]) -> dict[str, str]:
@@ -97,6 +120,19 @@ def _tags(headers: Mapping[bytes, bytes]) -> dict[str, str]:
     if len(tags) > MAX_TAGS:
         raise InvalidRequestError(f"{name} holds more than {MAX_TAGS} tags.", param=name)
     return tags
+
+
+def _cache(headers: Mapping[bytes, bytes]) -> Literal["no-cache", "no-store"] | None:
+    name = "x-mobius-cache"
+    match _one_of(headers, name, {"no-cache", "no-store", "semantic"}):
+        case "no-cache":
+            return "no-cache"
+        case "no-store":
+            return "no-store"
+        case "semantic":
+            raise InvalidRequestError(f"{name}: semantic is not in force yet.", param=name)
+        case _:
+            return None
 
 
 def _hops(headers: Mapping[bytes, bytes]) -> int:

@@ -6,45 +6,50 @@ answers differ only in who waits for what. The end of an answer waits for the le
 
 import asyncio
 import math
-from asyncio import CancelledError
-from collections.abc import AsyncIterator
+from asyncio import CancelledError, TimerHandle
+from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
+from uuid import UUID
 
 from llm_gateway.errors import (
-    BudgetError,
     CallerError,
+    CallerLeftError,
     GatewayError,
     LoopError,
-    NoTargetError,
-    RateLimitError,
+    Rejection,
     ServerFaultError,
     ShutdownError,
-    ThrottledError,
-    UnavailableError,
-    UnexpressibleError,
 )
-from llm_gateway.resilience.retry import Situation, next_step, rest_step
-from llm_gateway.routing.candidates import Dropped
-from llm_gateway.routing.health import View, rest_key, soonest
-from llm_gateway.routing.router import Plan, plan, remaining
+from llm_gateway.routing.candidates import Ask
+from llm_gateway.routing.router import Plan, plan
 from llm_gateway.service import bounds, headers
-from llm_gateway.service.attempt import Attempt, CircuitOpen
-from llm_gateway.service.body import parse_body
+from llm_gateway.service.attempt import Attempt
+from llm_gateway.service.body import call_of
+from llm_gateway.service.descent import first_answer
 from llm_gateway.service.inbound import Answer, Inbound, Unfinished
+from llm_gateway.service.inflight import InFlight, running
+from llm_gateway.service.measuring import LOOKED_AT, surely
 from llm_gateway.service.once import once
-from llm_gateway.service.planning import asking_for, view_for
+from llm_gateway.service.planning import asking_for, budget_used, view_for, watches_budget
 from llm_gateway.service.rates import rate_error
 from llm_gateway.service.record import call_record
+from llm_gateway.service.reuse import reuse
 from llm_gateway.service.runs import take_step
 from llm_gateway.service.runtime import Runtime
 from llm_gateway.service.stops import stops
-from llm_gateway.types import Call, Target
+from llm_gateway.service.waits import Waits, timeouts_at, waits_of
+from llm_gateway.types import Call, Target, Usage
+from tenants.limits import Decision, tighter
 from tenants.money.claims import Kept
+from tenants.money.types import Hold
+from tenants.types import Caller
 
 if TYPE_CHECKING:
-    from tenants.limits import Decision
+    from llm_gateway.routing.candidates import Dropped
 
-DRAIN_S = 120.0
+# What is read on after its caller left: so many answers of a process, each so long (money.md §11).
+MOST_READ_ON, READ_ON_S = 64, 120.0
+LOOK_S = 0.05
 MAX_HOPS = 2
 
 
@@ -61,13 +66,21 @@ class Exchange:
         self.skipped: list[Dropped] = []
         self.error: GatewayError | None = None
         self.refusal: GatewayError | None = None  # by our own limits, of one target
-        self.left_at = math.inf
+        self.fallback: Rejection | None = None  # for which another model answers
+        self.hedged = False
+        self.left = False  # the caller, before the end
+        self.reuse = reuse(runtime, inbound)
         self._once = once(runtime, inbound)
         self._recorded = False
-        self._stopped: GatewayError | None = None
+        self._at_least: Mapping[int, int] = {}  # tokens, where a window may be too small
+        self._budget_used = 0.0  # share, where the way depends on it
+        self.stopped: GatewayError | None = None  # from outside
+        self.current: Attempt | None = None  # the one that answers, or was tried last
+        self.waits: Waits = {}
         self._run_until = math.inf
-        self._current: Attempt | None = None
-        self._opening: asyncio.Task[Any] | None = None  # where an attempt is being opened
+        self._opening: dict[Attempt, asyncio.Task[Any]] = {}
+        self._asker: asyncio.Task[Any] | None = None  # until there is an answer
+        self._read_on: TimerHandle | None = None  # when it is no longer
 
     # --- the way there ------------------------------------------------------------------------
 
@@ -79,23 +92,20 @@ class Exchange:
         stops(self.runtime).join(self)
         try:
             self.call = call = self._parse()
-            if self._once is not None:
-                repeated = await self._once.begin(stream=call.stream)
-                if repeated is not None:
-                    self.steps.append("the answer to the same Idempotency-Key")
-                    return repeated
-            await self._take_rates(call)
-            if self.inbound.controls.run is not None:
-                self._run_until = await take_step(self.runtime, self.inbound)
-            attempt = await self._first_answer(call)
+            configuration = self.runtime.snapshot.current.configuration
+            self.waits = waits_of(self.inbound, call.model, configuration)
+            attempt = await self._asking(call)
+            if isinstance(attempt, Answer):
+                return attempt
             if not call.stream:
                 self._keep(attempt)
                 await self._end(attempt, None)
+                self._keep_for_others(attempt)
         except GatewayError as error:
             self.error = error
             await self._drop_claim()
             self._detail(error)
-            told = headers.of_error(error, self.inbound.request_id, self.rates)
+            told = headers.of_error(error, self.inbound.request_id, self.told_rates)
             error.headers = [*told, *error.headers]
             raise
         except Exception:
@@ -113,162 +123,230 @@ class Exchange:
             cost_nano=lambda: self.cost_nano,
         )
 
+    async def _asking(self, call: Call) -> Attempt | Answer:
+        """Return the attempt that answers, or an answer that needs none. Raises why it stopped."""
+        self._asker = asyncio.current_task()
+        try:
+            return await self._known(call) or await self._first_answer(call)
+        except CancelledError:
+            if self.stopped is None or self._asker is None:
+                raise
+            self._asker.uncancel()
+            raise self.stopped from None
+        finally:
+            self._asker = None
+
     def _parse(self) -> Call:
         inbound = self.inbound
-        if self.runtime.draining:
+        if self.runtime.closing:
             raise ShutdownError("The server is shutting down.", retry_after_s=1)
         if inbound.controls.hops >= MAX_HOPS:
             raise LoopError("The gateway is its own provider.")
-        body, size = inbound.body, len(inbound.body)
-        if isinstance(body, bytes):
-            body = parse_body(body)
-        else:
-            size = headers.size_of(body)
-        call: Call = inbound.door.parse_call(body, size=size)
-        return call
+        return call_of(inbound)
 
-    async def _take_rates(self, call: Call) -> None:
+    async def _known(self, call: Call) -> Answer | None:
+        """Return an answer that needs no call; on the way to it claim, rates and step are taken."""
+        if self._once is not None:
+            repeated = await self._once.begin(stream=call.stream)
+            if repeated is not None:
+                self.steps.append("the answer to the same Idempotency-Key")
+                return repeated
+        rates = await self._take_rates(call)
+        watching = watches_budget(self.runtime.snapshot.current.configuration, call.model)
+        if self.inbound.controls.run is not None or call.size > LOOKED_AT or watching:
+            await self._look_closer(call, watching=watching)
+        if self.reuse is None:
+            return None
+        self.plan = self._plan(call)
+        reused = await self.reuse.begin(call, self.plan)
+        if reused is not None:
+            self.steps.append("the answer to the same request")
+            reused.headers += headers.rate_headers(rates)
+        return reused
+
+    async def _take_rates(self, call: Call) -> Decision:
         caller = self.inbound.caller
         tokens = bounds.estimate(call.size) + (call.max_output_tokens or 0) * call.choices
-        self.rates = await self.runtime.limits.admit(
+        self.rates = rates = await self.runtime.limits.admit(
             caller.tenant_id, str(self.inbound.request_id), caller.rates, tokens
         )
-        if not self.rates.allowed:
-            raise rate_error(self.rates)
+        if not rates.allowed:
+            raise rate_error(rates)
+        return rates
+
+    async def _look_closer(self, call: Call, *, watching: bool) -> None:
+        """Do what few requests need: count the step of a run, measure, look at budgets."""
+        if self.inbound.controls.run is not None:
+            self._run_until = await take_step(self.runtime, self.inbound)
+        if call.size > LOOKED_AT:
+            self._at_least = await surely(self.runtime, self.inbound, call)
+        if watching:
+            self._budget_used = await budget_used(self.runtime, self.inbound, call)
 
     async def _first_answer(self, call: Call) -> Attempt:
-        """Go down the plan until a target answers. Raises the last one's fault."""
+        """Return the attempt that answers. Raises the last one's fault where none does."""
         self.plan = self._plan(call)
-        left, repeats = list(self.plan.attempts), 0
-        failures: list[GatewayError] = []
-        await self._rest_first(left)
-        while left:
-            if self._stopped is not None:
-                raise self._stopped
-            target = left.pop(0)
-            outcome = await self._try(call, target, last=not left)
-            if isinstance(outcome, Attempt):
-                return outcome
-            if outcome is None:
-                continue
-            failures.append(outcome)
-            left = remaining(left, target, outcome)
-            step = next_step(self._situation(failures, left, target, repeats), self.runtime.rng)
-            self.steps.append(step.reason)
-            self._look_for_caller()
-            if step.action == "stop" or self.left:
-                break
-            self.runtime.retry_budget = self.runtime.retry_budget.further()
-            if step.action == "repeat":
-                repeats += 1
-                await asyncio.sleep(step.wait_s)
-                left = [soonest([target, *self.plan.attempts], self._view(call))[0]]
-        if failures:
-            raise self._with_time(failures[-1])
-        raise self.refusal or self._nothing_open()
+        return await first_answer(self, call, self.plan)
 
-    async def _try(
-        self, call: Call, target: Target, *, last: bool
-    ) -> Attempt | GatewayError | None:
-        """Return an open attempt, what it failed by, or None for a target that is passed over."""
-        attempt = Attempt(self.runtime, self.inbound, call, target, len(self.attempts) + 1)
+    def attempt_for(self, call: Call, target: Target, number: int) -> Attempt:
+        """Return an attempt that has not begun."""
+        return Attempt(self.runtime, self.inbound, call, target, number)
+
+    async def open(self, attempt: Attempt, *, last: bool) -> Attempt:
+        """Open an attempt; where its provider is to be cut, a caller that leaves is noticed."""
+        if attempt.provider.on_disconnect != "abort":
+            return await self._open(attempt, last=last)
+        watch = asyncio.create_task(self._watch_caller(), name="caller watch")
         try:
             return await self._open(attempt, last=last)
-        except CircuitOpen as passed:
-            self.skipped.append(Dropped(target.name, "condition", str(passed)))
-            return None
-        except (BudgetError, RateLimitError, UnexpressibleError) as error:
-            # Of this target alone: a cheaper or freer one may do, another may have the word.
-            self.refusal = error
-            self.skipped.append(Dropped(target.name, "condition", error.message))
-            return None
-        except GatewayError as error:
-            return error
+        finally:
+            watch.cancel()
 
     async def _open(self, attempt: Attempt, *, last: bool) -> Attempt:
         """Open an attempt; one that fails is ended here, and listed unless nothing was held."""
-        self._current, self._opening = attempt, asyncio.current_task()
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - this is a coroutine
+        self.current, self._opening[attempt] = attempt, task
+        attempt.timeouts = timeouts_at(attempt.deployment, self.waits)
         try:
-            await attempt.open(self._deadline(attempt.target), last=last)
+            await attempt.open(self.deadline(attempt.target), last=last)
         except BaseException as error:
-            self._opening = None
+            del self._opening[attempt]
             if attempt.hold is not None:
                 self.attempts.append(attempt)
                 self._keep_refusal(attempt, error)
-            if self._stopped is not None:
-                await self._stopped_opening(attempt, error)
+            if self.stopped is not None:
+                await self._stopped_opening(self.stopped, attempt, error)
             await attempt.end(_fault(error), left=isinstance(error, CancelledError))
             raise
-        self._opening = None
+        del self._opening[attempt]
         self.attempts.append(attempt)
         return attempt
+
+    def deadline(self, target: Target) -> float:
+        """Return until when a target may take: the least of all limits."""
+        total = timeouts_at(target.deployment, self.waits).total
+        return min(self.inbound.started + total, self._run_until)
 
     # --- the way back -------------------------------------------------------------------------
 
     async def _stream(self, attempt: Attempt) -> AsyncIterator[bytes]:
         """Yield the answer; a caller that left costs what the provider bills, so it is read on."""
+        last = attempt.head
         try:
-            if attempt.head:
-                self._hear(attempt.head)
-                yield attempt.head
+            if last:
+                self._hear(last)
+                yield last
             async for chunk in attempt.rest():
-                if self.left_at + DRAIN_S < self.runtime.clock():
-                    break
+                last = chunk
                 self._hear(chunk)
                 yield chunk
             self._keep(attempt)
             await self._end(attempt, None)
+            self._keep_for_others(attempt)
         except GatewayError as cause:
-            self.error = error = self._stopped or cause
+            self.error = error = self.stopped or cause
             await self._end_early(attempt, error)
             await self._drop_claim()
             yield self.inbound.door.render_stream_error(
-                error, request_id=str(self.inbound.request_id)
+                error, request_id=str(self.inbound.request_id), after=last
             )
             raise Unfinished from None
         yield attempt.tail
 
-    def _look_for_caller(self) -> None:
+    def look_for_caller(self) -> None:
         """Notice a caller that hung up while it waited for its answer to begin."""
         if self.inbound.has_left():
             self._gone()
 
+    async def _watch_caller(self) -> None:
+        while not self.left:
+            await asyncio.sleep(LOOK_S)
+            self.look_for_caller()
+
     def _gone(self) -> None:
-        self.left_at = min(self.left_at, self.runtime.clock())
+        """Read on to what the provider bills, or cut it; the caller is no longer there."""
+        if self.left:
+            return
+        self.left = True
+        error = CallerLeftError("The caller hung up.")
+        if self._cuts():
+            self.stop(error)
+            return
+        self.runtime.reading_on += 1
+        self._read_on = asyncio.get_running_loop().call_later(READ_ON_S, self.stop, error)
+
+    def _cuts(self) -> bool:
+        """Say whether an answer that nobody waits for any more ends at once."""
+        attempt = self.current
+        if attempt is None or attempt.whole or (self.reuse is not None and self.reuse.shared):
+            return False
+        full = self.runtime.reading_on >= MOST_READ_ON
+        return full or attempt.provider.on_disconnect == "abort"
 
     async def _end(self, attempt: Attempt, error: GatewayError | None) -> None:
-        self._look_for_caller()
+        self.look_for_caller()
         await attempt.end(error, left=self.left)
 
     # --- stopped from outside -----------------------------------------------------------------
 
     @property
+    def request_id(self) -> UUID:
+        return self.inbound.request_id
+
+    @property
+    def started(self) -> float:
+        return self.inbound.started
+
+    def describe(self, now: float) -> InFlight:
+        return running(self, now)
+
+    @property
+    def caller(self) -> Caller:
+        return self.inbound.caller
+
+    @property
+    def run(self) -> str | None:
+        return self.inbound.controls.run
+
+    @property
     def serving(self) -> int | None:
         """The deployment that is called, once one is."""
-        return self._current.deployment.id if self._current else None
+        return self.current.deployment.id if self.current else None
+
+    @property
+    def holds(self) -> tuple[Hold, ...]:
+        """The holds of the attempts that run."""
+        running = {*self.attempts, *self._opening}
+        return tuple(one.hold for one in running if one.hold is not None and one.running)
 
     def stop(self, error: GatewayError) -> None:
         """End the request with this error at the next opportunity, which is now where it waits."""
-        if self._stopped is not None:
+        if self.stopped is not None:
             return
-        self._stopped = error
-        if self._opening is not None:
-            self._opening.cancel()
-        elif self._current is not None:
-            self._current.abort()
+        self.stopped = error
+        for task in self._opening.values():
+            task.cancel()
+        if self._opening:
+            return
+        if self.current is not None and self.current.running:
+            self.current.abort()
+        elif self._asker is not None:
+            self._asker.cancel()  # it waits for something else than a provider
 
-    async def _stopped_opening(self, attempt: Attempt, error: BaseException) -> NoReturn:
+    async def _stopped_opening(
+        self, why: GatewayError, attempt: Attempt, error: BaseException
+    ) -> NoReturn:
         """End an attempt that was stopped before it answered. Raises why."""
         task = asyncio.current_task()
         if isinstance(error, CancelledError) and task is not None:
             task.uncancel()
         await attempt.end(None, left=True)
-        assert self._stopped is not None  # noqa: S101 - asked by the only caller
-        raise self._stopped from None
+        raise why from None
 
     async def _end_early(self, attempt: Attempt, error: GatewayError) -> None:
         """End an attempt that broke; one that was stopped costs what one costs that was left."""
-        if error is self._stopped:
+        if error is self.stopped:
             await attempt.end(None, left=True)
         else:
             await self._end(attempt, error)
@@ -279,6 +357,11 @@ class Exchange:
         for attempt in self.attempts:
             await attempt.end(None, left=True)
         await self._drop_claim()
+        if self._read_on is not None:
+            self._read_on.cancel()
+            self.runtime.reading_on -= 1
+        if self.reuse is not None:
+            self.reuse.close()
         if self.rates is not None and self.rates.ticket is not None:
             await self._give_back_rates()
         if not self._recorded:
@@ -295,9 +378,16 @@ class Exchange:
         await limits.settle(self.rates.ticket, used)
 
     @property
-    def left(self) -> bool:
-        """Say whether the caller went away before the end."""
-        return self.left_at < math.inf
+    def told_rates(self) -> Decision | None:
+        """Return how the limits stand: the caller's, and those of the model asked last."""
+        model = self.current.rates if self.current is not None else None
+        return self.rates if model is None else tighter(self.rates, model)
+
+    @property
+    def usage(self) -> Usage:
+        """What the answer used: that of the last attempt."""
+        last = self.attempts[-1] if self.attempts else None
+        return last.bill.usage if last and last.bill else Usage()
 
     @property
     def cost_nano(self) -> int:
@@ -308,6 +398,15 @@ class Exchange:
     def _hear(self, piece: bytes) -> None:
         if self._once is not None:
             self._once.hear(piece)
+        if self.reuse is not None:
+            self.reuse.hear(piece)
+
+    def _keep_for_others(self, attempt: Attempt) -> None:
+        """Let the same request of this tenant have this answer."""
+        if self.reuse is not None and self.call is not None:
+            last = attempt.tail if self.call.stream else attempt.head + attempt.tail
+            lasting = self.fallback is None
+            self.reuse.answered(attempt, self.call, last, self.cost_nano, lasting=lasting)
 
     def _keep(self, attempt: Attempt) -> None:
         """Have the whole answer kept with the entry of its attempt."""
@@ -320,7 +419,11 @@ class Exchange:
     def _keep_refusal(self, attempt: Attempt, error: BaseException) -> None:
         """Have the provider's refusal of the request itself kept: it is the same everywhere."""
         once = self._once
-        if once is None or not isinstance(error, CallerError):
+        if (
+            once is None
+            or not isinstance(error, CallerError)
+            or error.rejection in attempt.elsewhere
+        ):
             return
 
         def keeping() -> Kept:
@@ -337,68 +440,15 @@ class Exchange:
     # --- what is decided on -------------------------------------------------------------------
 
     def _plan(self, call: Call) -> Plan:
+        if self.plan is not None:
+            return self.plan
         configuration = self.runtime.snapshot.current.configuration
-        ask = asking_for(self.inbound, call)
         view = view_for(self.runtime, self.inbound, call, self.runtime.turn(call.model))
-        return plan(ask, configuration, view, self.runtime.rng)
+        return plan(self.asking(call), configuration, view, self.runtime.rng)
 
-    def _view(self, call: Call) -> View:
-        return view_for(self.runtime, self.inbound, call)
-
-    async def _rest_first(self, targets: list[Target]) -> None:
-        """Wait for the first target where all of them rest. Raises ThrottledError if too long."""
-        self.runtime.retry_budget = self.runtime.retry_budget.first()
-        # The plan puts what rests last. A broken key or name is tried all the same when nothing
-        # else is left: only a rate limit says when to come back.
-        now, rests = self.runtime.clock(), self.runtime.board.rests
-        wait = rests.get(rest_key(targets[0], "pair"), now) - now
-        if wait <= 0:
-            return
-        step = rest_step(wait, self._deadline(targets[0]) - self.runtime.clock(), self.runtime.rng)
-        self.steps.append(step.reason)
-        if step.action == "stop":
-            raise ThrottledError("Every provider is rate limited.", retry_after_s=wait)
-        await asyncio.sleep(step.wait_s)
-
-    def _deadline(self, target: Target) -> float:
-        total = target.deployment.provider.timeouts.total
-        asked = self.inbound.controls.timeout_s
-        limit = self.inbound.started + (total if asked is None else min(total, asked))
-        return min(limit, self._run_until)
-
-    def _situation(
-        self, failures: list[GatewayError], left: list[Target], target: Target, repeats: int
-    ) -> Situation:
-        board = self.runtime.board
-        health = board.health.get(target.deployment.id)
-        return Situation(
-            failures=failures,
-            targets_left=len(left),
-            # Of who is next: a provider that is given less time than the next uses up only its own.
-            deadline_left_s=self._deadline(left[0] if left else target) - self.runtime.clock(),
-            budget=self.runtime.retry_budget,
-            policy=target.deployment.provider.retry,
-            repeats=repeats,
-            error_rate=health.error_rate if health else 0.0,
-            repeat_success=health.repeat_success if health else None,
-        )
-
-    def _with_time(self, error: GatewayError) -> GatewayError:
-        """Let a caller come back when the first target does, whatever the last provider said."""
-        if isinstance(error, ThrottledError | UnavailableError) and self.plan is not None:
-            assert self.call is not None  # noqa: S101 - planned for it
-            error.retry_after_s = soonest(self.plan.attempts, self._view(self.call))[1] or None
-        return error
-
-    def _nothing_open(self) -> NoTargetError:
-        """Return the error for a plan whose every circuit refuses."""
-        assert self.plan is not None  # noqa: S101 - planned before
-        waits = [self.runtime.board.retry_after_s(t.deployment) for t in self.plan.attempts]
-        known = [wait for wait in waits if wait is not None]
-        return NoTargetError(
-            "Every provider of this model is resting after failures.",
-            retry_after_s=max(1.0, min(known, default=1.0)),
-        )
+    def asking(self, call: Call) -> Ask:
+        """Return what is asked of the router."""
+        return asking_for(self.inbound, call, self._at_least, self._budget_used)
 
     def _detail(self, error: GatewayError) -> None:
         if self.attempts:

@@ -1,12 +1,13 @@
 """What a door hands to the service, and what it gets back; the same for every door."""
 
 from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 from uuid import UUID
 
 from msgspec import Struct
 
 from llm_gateway.errors import GatewayError
+from llm_gateway.prompts.answer_schema import Expected
 from llm_gateway.types import Call
 from tenants.types import Caller
 
@@ -16,11 +17,12 @@ Headers = list[tuple[bytes, bytes]]
 class Controls(Struct, frozen=True, kw_only=True):
     """Gateway controls of one request; of a public dialect from its headers, never its body."""
 
-    timeout_s: float | None = None
+    waits: Mapping[str, float] = {}  # connect, first_token, idle, total: seconds at most
     strategy: str | None = None
     further: tuple[str, ...] = ()  # models to go on to after the one asked for
     fallbacks: bool = True
     provider: str | None = None
+    cache: Literal["no-cache", "no-store"] | None = None
     tags: Mapping[str, str] = {}
     run: str | None = None
     hops: int = 0
@@ -47,7 +49,9 @@ class Inbound(Struct, frozen=True, kw_only=True):
 
     `started` is monotonic seconds; `door` is the adapter of the caller's dialect. `passed_on` are
     headers meant for the provider, such as anthropic-beta: sent where it speaks the same dialect.
-    `has_left` says whether the caller hung up meanwhile.
+    `named` is what the path says and the body does not, as arguments of the door's `parse_call`.
+    `conversation` is the native one that it is a turn of. `expects` is what the answer has to be,
+    where the door asks for a shape. `has_left` says whether the caller hung up meanwhile.
     """
 
     request_id: UUID
@@ -60,7 +64,10 @@ class Inbound(Struct, frozen=True, kw_only=True):
     controls: Controls = Controls()
     passed_on: tuple[tuple[str, str], ...] = ()
     idempotency: Idempotency | None = None
+    conversation: str | None = None
+    expects: Expected | None = None
     has_left: Callable[[], bool] = lambda: False
+    named: Mapping[str, Any] = {}
 
 
 class Answer(Struct, kw_only=True):

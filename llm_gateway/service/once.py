@@ -36,7 +36,7 @@ HEADER = b"idempotency-key"
 REPLAYED = (b"x-mobius-replayed", b"true")
 MOST_BYTES = 1024 * 1024
 
-_KEY = re.compile(rb"[\x21-\x7e]{1,255}")
+_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _COST = "x-mobius-cost-usd"
 _OK = 200
 
@@ -55,22 +55,33 @@ def idempotency(headers: Mapping[bytes, bytes], path: str, body: bytes) -> Idemp
     key = headers.get(HEADER)
     if key is None:
         return None
-    if not _KEY.fullmatch(key):
+    return asked_once(key.decode("latin-1"), path, parse_body(body), named="Idempotency-Key")
+
+
+def asked_once(
+    key: object, door: str, asked: Mapping[str, Any], *, named: str = "idempotency_key"
+) -> Idempotency:
+    """Return a key with the fingerprint of what is asked under it at which door.
+
+    `named` is what the caller calls the key. Raises InvalidRequestError.
+    """
+    if not isinstance(key, str) or not _KEY.fullmatch(key):
         raise InvalidRequestError(
-            "Idempotency-Key has to be 1 to 255 visible ASCII characters.", param="Idempotency-Key"
+            f"{named} has to be 1 to 255 visible ASCII characters.", param=named
         )
-    asked = json.dumps(["POST", path, parse_body(body)], sort_keys=True, separators=(",", ":"))
-    return Idempotency(key.decode(), hashlib.sha256(asked.encode()).hexdigest())
+    said = json.dumps(["POST", door, asked], sort_keys=True, separators=(",", ":"), default=str)
+    return Idempotency(key, hashlib.sha256(said.encode()).hexdigest())
 
 
 def once(runtime: Runtime, inbound: Inbound) -> "Once | None":
     """Return what sees to it that a request runs once; None for one that may run again."""
     caller, wanted = inbound.caller, inbound.idempotency
-    if wanted is None or caller.key_id is None:
+    if wanted is None:
         return None
     claim = Claim(
         tenant_id=caller.tenant_id,
-        api_key_id=caller.key_id,
+        # Code that speaks for a tenant without a key: no key has the id it has there.
+        api_key_id=-caller.tenant_id if caller.key_id is None else caller.key_id,
         key=wanted.key,
         fingerprint=wanted.fingerprint,
         request_id=inbound.request_id,

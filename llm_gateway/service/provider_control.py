@@ -16,7 +16,8 @@ from llm_gateway.providers.auth import Credential
 from llm_gateway.providers.catalog import CATALOG
 from llm_gateway.providers.control import Control, DiscoveredModel
 from llm_gateway.providers.egress import Egress
-from llm_gateway.providers.endpoint import Endpoint
+from llm_gateway.providers.endpoint import MOCK_URL, Endpoint
+from llm_gateway.providers.row import speech_at
 from llm_gateway.types import Timeouts
 from llm_gateway.version import VERSION
 from tenants.secrets import SecretError
@@ -26,11 +27,23 @@ MOCK_MODELS = ("mock", "mock-embeddings")
 
 def discover(provider: Provider, key: ProviderKey | None) -> tuple[DiscoveredModel, ...]:
     """Return the provider's models, sorted by id. Raises GatewayError with a sentence."""
-    if CATALOG[provider.kind].sdk is None:
+    try:
+        return _listed(provider, _credential(key))
+    except SecretError as error:
+        raise UpstreamError(f"{error}.") from None
+
+
+def discover_with(provider: Provider, secret: str) -> tuple[DiscoveredModel, ...]:
+    """Do so with a secret that is kept nowhere, at a provider that need not be saved."""
+    return _listed(provider, Credential(0, secret, provider.origin))
+
+
+def _listed(provider: Provider, credential: Credential | None) -> tuple[DiscoveredModel, ...]:
+    if provider.address == MOCK_URL:
         return tuple(DiscoveredModel(id=name) for name in _played(provider))
     try:
-        return async_to_sync(_discover)(provider, _credential(key))
-    except (AddressError, SecretError) as error:
+        return async_to_sync(_discover)(provider, credential)
+    except AddressError as error:
         raise UpstreamError(f"{error}.") from None
 
 
@@ -55,19 +68,22 @@ async def _discover(
 
 def _control(egress: Egress, provider: Provider, credential: Credential | None) -> Control:
     kind = CATALOG[provider.kind]
+    speech = speech_at(kind, provider.address, provider.options)
     endpoint = Endpoint(
-        provider_id=provider.pk,
+        provider_id=provider.pk or 0,
         base_url=provider.address,
-        protocol=next(iter(kind.adapters.values())),
+        protocol=next(iter(speech.adapters.values())),
         auth="none" if kind.key_optional and credential is None else kind.auth,
         key_optional=kind.key_optional,
         allow_private_network=provider.allow_private_network,
-        default_headers=kind.quirks.default_headers,
+        default_headers=speech.quirks.default_headers,
+        options=provider.options,
     )
     return Control(
         egress=egress,
         endpoint=endpoint,
         credential=credential,
         sdk=kind.sdk,
+        sdk_path=speech.sdk_path,
         timeouts=convert(provider.timeouts, Timeouts),
     )

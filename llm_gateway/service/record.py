@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from llm_gateway.errors import CallerError, GatewayError
+from llm_gateway.errors import CallerError, CallerLeftError, GatewayError
 from llm_gateway.service.repeats import Repeats, repeats
-from llm_gateway.types import CallRecord, Ending, Usage
+from llm_gateway.service.waits import told_waits
+from llm_gateway.types import CallRecord, Ending
 
 if TYPE_CHECKING:
     from llm_gateway.service.exchange import Exchange
@@ -22,8 +23,9 @@ def call_record(exchange: "Exchange") -> CallRecord:
     last = exchange.attempts[-1] if exchange.attempts else None
     now = runtime.clock()
     duration = now - inbound.started
-    usage = last.bill.usage if last and last.bill else Usage()
+    usage = exchange.usage
     first_token = last.first_token if last else None
+    found = exchange.reuse.found if exchange.reuse else None
     named = repeats(call, usage.input) if call and last else Repeats("")
     return CallRecord(
         id=inbound.request_id,
@@ -37,8 +39,8 @@ def call_record(exchange: "Exchange") -> CallRecord:
         endpoint=inbound.endpoint,
         dialect=inbound.door.name,
         requested_model=call.model[:128] if call else "",
-        model=last.deployment.name if last else "",
-        provider=last.provider.name if last else "",
+        model=last.deployment.name if last else found.model if found else "",
+        provider=last.provider.name if last else found.provider if found else "",
         stream=call.stream if call else False,
         status=_status(exchange),
         outcome=_outcome(exchange),
@@ -54,7 +56,10 @@ def call_record(exchange: "Exchange") -> CallRecord:
         estimated=usage.estimated,
         cost_nano=exchange.cost_nano,
         lines=_lines(exchange),
-        cache="off",
+        cache=exchange.reuse.state if exchange.reuse else "off",
+        saved_nano=found.cost_nano if found else 0,
+        fallback=exchange.fallback or "",
+        hedged=exchange.hedged,
         digest=named.digest,
         prefix_digest=named.prefix_digest,
         prefix_tokens=named.prefix_tokens,
@@ -73,7 +78,7 @@ def _status(exchange: "Exchange") -> int:
 
 def _outcome(exchange: "Exchange") -> Ending:
     error: GatewayError | None = exchange.error
-    if error is None:
+    if error is None or isinstance(error, CallerLeftError):
         return "cancelled" if exchange.left else "ok"
     return "refused" if isinstance(error, CallerError) else "failed"
 
@@ -89,7 +94,7 @@ def _lines(exchange: "Exchange") -> list[dict[str, Any]]:
 
 def _decision(exchange: "Exchange") -> dict[str, Any]:
     """Return limits with numbers, candidates with why they were dropped, and each step's reason."""
-    plan, rates = exchange.plan, exchange.rates
+    plan, rates = exchange.plan, exchange.told_rates
     return {
         "limits": [
             {"limit": m.kind, "scope": m.scope, "value": m.limit, "used": m.used}
@@ -102,4 +107,6 @@ def _decision(exchange: "Exchange") -> dict[str, Any]:
             for one in (*(plan.dropped if plan else ()), *exchange.skipped)
         ],
         "steps": exchange.steps,
+        **({"timeouts": told_waits(exchange.waits)} if exchange.waits else {}),
+        **({"fallback": exchange.fallback} if exchange.fallback else {}),
     }

@@ -1,6 +1,8 @@
 """Put one attempt into the ledger's words: what is held before it, how it ended, why it may not."""
 
+from collections.abc import Mapping
 from typing import Any
+from uuid import UUID
 
 import msgspec
 from msgspec import Struct
@@ -10,9 +12,11 @@ from llm_gateway.errors import Certainty, GatewayError, UpstreamError
 from llm_gateway.pricing import PER
 from llm_gateway.service import bounds
 from llm_gateway.service.inbound import Inbound
-from llm_gateway.types import Call, Facts, Outgoing, Price, Target
+from llm_gateway.types import Call, Facts, Price, Target
 from tenants.money import types as money
-from tenants.types import usd
+from tenants.money.alarms import INVALID
+from tenants.money.rows import EntryRow
+from tenants.types import Caller, usd
 
 
 class Ending(Struct, frozen=True, kw_only=True):
@@ -51,7 +55,7 @@ def hold_request(
         end_user=call.end_user or "",
         tags=dict(inbound.controls.tags),
         zero_price=bound.free,
-        unpriced=price is None,
+        unpriced=price is None or bool(bound.unpriced),
     )
 
 
@@ -61,31 +65,32 @@ def _output_nano(price: Price) -> int:
     return listed - (-listed * price.margin_ppm // PER)
 
 
-def ending(
-    facts: Facts,
-    error: GatewayError | None,
-    *,
-    price: Price | None,
-    outgoing: Outgoing,
-    left: bool,
-) -> Ending:
+def ending(facts: Facts, error: GatewayError | None, asked: bounds.Asked, *, left: bool) -> Ending:
     """Return how an attempt ended: by what was reported, else counted, else uncertain."""
-    if error is not None and not _reported(facts):
+    whole = facts.complete and facts.error is None
+    if error is not None and not (whole or _reported(facts)):
         if _may_be_billed(facts, error):
             return Ending(outcome="uncertain")
         return Ending(
             outcome="failed", settlement=money.Settlement(outcome="failed", amount_nano=0)
         )
-    bill = bounds.bill(facts, price, outgoing)
+    bill = bounds.bill(facts, asked)
     outcome: money.Outcome = "failed" if error else "cancelled" if left else "settled"
     settlement = money.Settlement(
         outcome=outcome,
         amount_nano=bill.amount_nano,
-        usage=asdict(bill.usage),
+        usage=asdict(bill.usage) | _not_understood(facts),
         lines=msgspec.to_builtins(bill.lines),
         estimated=bill.usage.estimated,
+        unpriced=bill.unpriced,
+        provider_cost_nano=facts.cost_nano,
     )
     return Ending(outcome=outcome, settlement=settlement, bill=bill)
+
+
+def _not_understood(facts: Facts) -> dict[str, str]:
+    """Keep a usage that is none as it was reported (money.md §11)."""
+    return {} if facts.usage_invalid is None else {INVALID: facts.usage_invalid}
 
 
 def _reported(facts: Facts) -> bool:
@@ -100,6 +105,33 @@ def _may_be_billed(facts: Facts, error: GatewayError) -> bool:
     return isinstance(error, UpstreamError) and error.certainty is Certainty.AMBIGUOUS
 
 
+def hit_entry(
+    request_id: UUID, caller: Caller, model: str, tags: Mapping[str, str], *, saved_nano: int
+) -> EntryRow:
+    """Return the entry of an answer that was given before: it costs nothing, and saved so much."""
+    return EntryRow(
+        request_id=request_id,
+        attempt_no=0,
+        kind="cache_hit",
+        seq=0,
+        outcome="settled",
+        estimated=False,
+        unpriced=False,
+        tenant_id=caller.tenant_id,
+        project_id=caller.project_id,
+        api_key_id=caller.key_id,
+        end_user="",
+        tags=dict(tags),
+        deployment_id=None,
+        model=model,
+        price_version_id=None,
+        amount_nano=0,
+        hold_nano=0,
+        bucket_ids=(),
+        usage={"saved_nano": saved_nano},
+    )
+
+
 def refusal_detail(refusal: money.Refusal) -> dict[str, Any]:
     """Return the numbers of a budget's refusal, in US dollars."""
     return {
@@ -110,4 +142,5 @@ def refusal_detail(refusal: money.Refusal) -> dict[str, Any]:
         "used": usd(refusal.used_nano),
         "held": usd(refusal.held_nano),
         "renews_at": refusal.renews_at.isoformat() if refusal.renews_at else None,
+        **({"per": refusal.per, "subject": refusal.subject} if refusal.per else {}),
     }
