@@ -1,5 +1,6 @@
 """Keep providers, their keys, models, prices and routes, and the log of requests."""
 
+import zlib
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -10,8 +11,22 @@ from typing_extensions import override
 from llm_gateway.providers.addresses import AddressError
 from llm_gateway.providers.catalog import CATALOG
 from llm_gateway.providers.endpoint import check_reachable, origin_of
+from llm_gateway.providers.row import address_of
 from tenants.fields import NanoUsdField
+from tenants.ids import new_id
 from tenants.models import ApiKey, Configuration, Managed, Tenant, TenantOwned, name_field
+
+WAITS_HELP = "Seconds at most: first_token, idle, total. Of all that are said the shortest holds."
+
+
+class ChargeBy(models.TextChoices):
+    PRICES = "prices"
+    PROVIDER = "provider"
+
+
+class OnDisconnect(models.TextChoices):
+    DRAIN = "drain"
+    ABORT = "abort"
 
 
 class Provider(Managed):
@@ -33,8 +48,25 @@ class Provider(Managed):
         default=dict, blank=True, help_text="Seconds: connect, first_token, idle, total."
     )
     max_concurrent_requests = models.PositiveIntegerField(default=100)
+    charge_by = models.CharField(
+        max_length=8,
+        choices=ChargeBy,
+        default=ChargeBy.PRICES,
+        help_text="What an answer costs that says so itself: by our prices, or as it says.",
+    )
+    on_disconnect = models.CharField(
+        max_length=8,
+        choices=OnDisconnect,
+        default=OnDisconnect.DRAIN,
+        help_text="When a caller leaves: read on to what the provider bills, or cut it at once.",
+    )
     retry = models.JSONField(default=dict, blank=True)
     circuit_breaker = models.JSONField(default=dict, blank=True)
+    health_check = models.JSONField(
+        default=dict,
+        blank=True,
+        help_text="How often an idle provider is asked for its model list: interval, in seconds.",
+    )
     options = models.JSONField(default=dict, blank=True, help_text="Of the mock provider.")
 
     class Meta:
@@ -53,7 +85,7 @@ class Provider(Managed):
     @property
     def address(self) -> str:
         """The base URL in force: the row's, else its kind's."""
-        return self.base_url or CATALOG[self.kind].base_url
+        return address_of(CATALOG[self.kind], self.base_url, self.options)
 
     @property
     def origin(self) -> str:
@@ -65,7 +97,7 @@ class Provider(Managed):
         if self.kind not in CATALOG:
             raise ValidationError({"kind": f"{self.kind!r} is no kind of the provider catalogue."})
         try:
-            check_reachable(self.kind, self.base_url, allow_private=self.allow_private_network)
+            check_reachable(self.kind, self.address, allow_private=self.allow_private_network)
         except AddressError as error:
             raise ValidationError({"base_url": f"{error}."}) from None
 
@@ -110,12 +142,21 @@ class Model(Managed):
     upstream_name = models.CharField(max_length=256, blank=True, help_text="Empty: the name.")
     context_window = models.PositiveIntegerField(null=True, blank=True)
     max_output_tokens = models.PositiveIntegerField(null=True, blank=True)
+    image_tokens = models.PositiveIntegerField(
+        null=True, blank=True, help_text="Of one image at most."
+    )
     capabilities = models.JSONField(null=True, blank=True)
     quality = models.PositiveSmallIntegerField(
         null=True, blank=True, validators=[MaxValueValidator(100)]
     )
     weight = models.PositiveIntegerField(default=1)
     rate_limits = models.JSONField(default=dict, blank=True)
+    timeouts = models.JSONField(
+        default=dict, blank=True, help_text="Seconds, in place of the provider's."
+    )
+    batching = models.JSONField(
+        default=dict, blank=True, help_text="Small embeddings calls sent as one: inputs, wait."
+    )
     enabled = models.BooleanField(default=True)
 
     class Meta:
@@ -150,6 +191,7 @@ class Price(Configuration):
     audio_output = NanoUsdField("audio out", null=True, blank=True, help_text="Empty: as output.")
     image_input = NanoUsdField("images in", null=True, blank=True, help_text="Empty: as input.")
     image_output = NanoUsdField("images out", null=True, blank=True, help_text="Empty: as output.")
+    image = NanoUsdField("per image in the request, USD", null=True, blank=True)
     audio_second = NanoUsdField("per second of audio, USD", null=True, blank=True)
     tool_call = NanoUsdField("per web search, USD", null=True, blank=True)
     tiers = models.JSONField(default=list, blank=True)
@@ -205,9 +247,26 @@ class Route(Managed):
         LEAST_BUSY = "least_busy"
         RACE = "race"
 
+    class Affinity(models.TextChoices):
+        SESSION = "session"
+        PROMPT = "prompt"
+
     name = name_field(unique=True)
     strategy = models.CharField(max_length=16, choices=Strategy, default=Strategy.FALLBACK)
     when = models.JSONField(default=dict, blank=True)
+    on_context_length = models.JSONField(default=list, blank=True)
+    on_content_policy = models.JSONField(default=list, blank=True)
+    hedge = models.BooleanField(
+        default=False, help_text="Ask a second target too when the first is late."
+    )
+    affinity = models.CharField(
+        max_length=8,
+        choices=Affinity,
+        blank=True,
+        default="",
+        help_text="Keep with one deployment what belongs together.",
+    )
+    timeouts = models.JSONField(default=dict, blank=True, help_text=WAITS_HELP)
     enabled = models.BooleanField(default=True)
 
     class Meta:
@@ -216,6 +275,21 @@ class Route(Managed):
     @override
     def __str__(self) -> str:
         return self.name
+
+
+class KeyTimeouts(Managed):
+    """How long requests of an api key may wait, whatever answers them. Not all keys have a row."""
+
+    api_key = models.OneToOneField(ApiKey, models.CASCADE, related_name="own_timeouts")
+    timeouts = models.JSONField(default=dict, blank=True, help_text=WAITS_HELP)
+
+    class Meta:
+        verbose_name = "timeouts of API key"
+        verbose_name_plural = "timeouts of API keys"
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.api_key}"
 
 
 class RouteTarget(Configuration):
@@ -235,6 +309,54 @@ class RouteTarget(Configuration):
         return f"{self.route} → {self.model}"
 
 
+class CircuitOrder(Configuration):
+    """What somebody decided by hand about a model's circuit; of each model the last one counts."""
+
+    class Action(models.TextChoices):
+        RESET = "reset"
+        FORCE_OPEN = "force_open"
+        FORCE_CLOSED = "force_closed"
+
+    model = models.ForeignKey(Model, models.CASCADE, related_name="circuit_orders")
+    action = models.CharField(max_length=12, choices=Action)
+    until = models.DateTimeField(null=True, blank=True, help_text="When a forced state ends.")
+    given_by = models.CharField(max_length=254)
+    given_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ("id",)
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.action} of {self.model}"
+
+
+class CircuitChange(models.Model):
+    """One change of a circuit's state. Ids and names are no references: it outlives its model."""
+
+    at = models.DateTimeField(db_index=True)
+    deployment_id = models.BigIntegerField()
+    provider = models.CharField(max_length=128)
+    model = models.CharField(max_length=128)
+    before = models.CharField(max_length=16)
+    after = models.CharField(max_length=16)
+    reason = models.CharField(max_length=300)
+    error = models.CharField(max_length=32, blank=True)
+    source = models.CharField(
+        max_length=8, blank=True, help_text="What decided it: traffic, probe (a model list)."
+    )
+    process = models.CharField(max_length=128)
+
+    class Meta:
+        verbose_name_plural = "circuits"
+        ordering = ("-at", "-id")
+        indexes = [models.Index(fields=("deployment_id", "-at"), name="circuit_changes")]
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.provider}/{self.model}: {self.before} → {self.after}"
+
+
 class GatewaySettings(Configuration):
     """The `settings` section of the configuration: one row."""
 
@@ -243,6 +365,13 @@ class GatewaySettings(Configuration):
         max_length=8, choices=Tenant.Payloads, default=Tenant.Payloads.NONE
     )
     drain_seconds = models.PositiveIntegerField(default=120)
+    pre_stop_seconds = models.PositiveIntegerField(
+        default=3,
+        help_text="How long a process that leaves still accepts, for balancers to notice.",
+    )
+    caller_idle_seconds = models.PositiveIntegerField(
+        default=60, help_text="A caller that takes nothing of its answer for so long is cut."
+    )
     retention_months = models.PositiveSmallIntegerField(
         default=13,
         validators=[MinValueValidator(1), MaxValueValidator(1200)],
@@ -255,6 +384,128 @@ class GatewaySettings(Configuration):
     @override
     def __str__(self) -> str:
         return "Settings"
+
+
+class Prompt(TenantOwned):
+    """A tenant's prompt under a name; what it says is in its versions."""
+
+    tenant = models.ForeignKey(Tenant, models.CASCADE, related_name="prompts")
+    name = name_field()
+    description = models.CharField(max_length=300, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta(TenantOwned.Meta):
+        abstract = False
+        ordering = ("name",)
+        constraints = [models.UniqueConstraint(fields=("tenant", "name"), name="prompt_of_tenant")]
+
+    @override
+    def __str__(self) -> str:
+        return self.name
+
+
+class PromptVersion(models.Model):
+    """What a prompt said from some time on; never changed. Places for values are `{{name}}`."""
+
+    prompt = models.ForeignKey(Prompt, models.CASCADE, related_name="versions")
+    number = models.PositiveIntegerField()
+    messages = models.JSONField(help_text="Role and content of each message.")
+    defaults = models.JSONField(default=dict, blank=True, help_text="Values by name.")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ("prompt", "-number")
+        constraints = [models.UniqueConstraint(fields=("prompt", "number"), name="prompt_version")]
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.prompt} {self.number}"
+
+
+class Conversation(TenantOwned):
+    """What a tenant's people and models said to each other; kept until it is removed."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    tenant = models.ForeignKey(Tenant, models.CASCADE, related_name="conversations")
+    title = models.CharField(max_length=300, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta(TenantOwned.Meta):
+        abstract = False
+        ordering = ("-id",)
+
+    @override
+    def __str__(self) -> str:
+        return self.title or str(self.pk)
+
+
+class ConversationMessage(models.Model):
+    """One message of a conversation; `sealed` opens for its tenant, conversation and place."""
+
+    conversation = models.ForeignKey(Conversation, models.CASCADE, related_name="messages")
+    position = models.PositiveIntegerField()
+    role = models.CharField(max_length=16)
+    sealed = models.BinaryField(editable=False)
+    request_id = models.UUIDField(null=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ("conversation", "position")
+        constraints = [
+            models.UniqueConstraint(
+                fields=("conversation", "position"), name="place_in_conversation"
+            )
+        ]
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.conversation_id} {self.position}"
+
+
+class KeptObject(TenantOwned):
+    """What a provider keeps for a tenant under an id: a response, an item of one, a conversation.
+
+    `parent_id` is the response of an item, else the object itself. `tokens` is how much of a later
+    request's input it can be; None where nobody knows. Ids of providers and keys are no references:
+    what a provider keeps does not end with our configuration. `owed_by` is the request that was
+    charged all that a batch may cost, until its results tell what it did. Of a `file` or a `batch`,
+    which are listed, `about` holds what is shown, and of a batch's input what it asks for.
+    """
+
+    tenant = models.ForeignKey(
+        Tenant, models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+"
+    )
+    object_id = models.CharField(max_length=128)
+    parent_id = models.CharField(max_length=128)
+    provider_id = models.BigIntegerField()
+    key_id = models.BigIntegerField(null=True)
+    model = models.CharField(max_length=128, blank=True)
+    tokens = models.BigIntegerField(null=True)
+    owed_by = models.UUIDField(null=True)
+    kind = models.CharField(max_length=8, blank=True, db_default="")
+    about = models.JSONField(null=True)
+    expires_at = models.DateTimeField(null=True)
+    seen_at = models.DateTimeField(db_index=True)
+
+    class Meta(TenantOwned.Meta):
+        abstract = False
+        constraints = [
+            models.UniqueConstraint(fields=("tenant", "object_id"), name="kept_object_of_tenant")
+        ]
+        indexes = [
+            models.Index(fields=("tenant", "parent_id"), name="kept_object_parent"),
+            models.Index(
+                fields=("owed_by",),
+                name="kept_object_owed",
+                condition=models.Q(owed_by__isnull=False),
+            ),
+        ]
+
+    @override
+    def __str__(self) -> str:
+        return self.object_id
 
 
 class RequestLog(models.Model):
@@ -353,6 +604,34 @@ class UsageHour(TenantOwned):
         return f"{self.hour:%Y-%m-%d %H}h {self.model}"
 
 
+class RunningNow(models.Model):
+    """What runs in one process, as it said when it was last asked (`ConfigVersion.looks`)."""
+
+    process = models.CharField(max_length=300, primary_key=True)
+    look = models.BigIntegerField()
+    requests = models.JSONField(default=list)
+    left_off = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        verbose_name_plural = "live"
+
+    @override
+    def __str__(self) -> str:
+        return self.process
+
+
+class StopAsked(models.Model):
+    """A request that somebody wants ended; without `tenant_id` whoever it belongs to."""
+
+    request_id = models.UUIDField()
+    tenant_id = models.BigIntegerField(null=True)
+    ended = models.BooleanField(default=False)
+
+    @override
+    def __str__(self) -> str:
+        return str(self.request_id)
+
+
 class InvoiceLine(models.Model):
     """What a provider says of one of its models on one UTC day; None is what it did not say.
 
@@ -379,3 +658,32 @@ class InvoiceLine(models.Model):
     @override
     def __str__(self) -> str:
         return f"{self.day} {self.model}"
+
+
+class ConfigurationState(models.Model):
+    """What the configuration was from some time on: its export, compressed, without secrets.
+
+    `made_by` are who the audit names since the state before, `last_event` is the last it says.
+    `version` is the `ConfigVersion` at which this was last found to be what is in force.
+    """
+
+    number = models.BigIntegerField(primary_key=True)
+    at = models.DateTimeField()
+    made_by = models.CharField(max_length=254, blank=True)
+    last_event = models.BigIntegerField()
+    version = models.BigIntegerField()
+    document = models.BinaryField()
+
+    class Meta:
+        ordering = ("-number",)
+        verbose_name = "configuration"
+        verbose_name_plural = "configuration history"
+
+    @override
+    def __str__(self) -> str:
+        return f"configuration {self.number}"
+
+    @property
+    def text(self) -> str:
+        """Return the file it was."""
+        return zlib.decompress(self.document).decode()
