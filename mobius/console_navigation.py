@@ -1,7 +1,10 @@
 """Group the console's pages in its sidebar by what people do there."""
 
+from collections.abc import Callable
 from typing import Any
 
+from django.apps import apps
+from django.http import HttpRequest
 from django.urls import reverse_lazy
 
 
@@ -10,14 +13,35 @@ def _group(title: str, *items: dict[str, Any]) -> dict[str, Any]:
 
 
 def _page(title: str, icon: str, model: str) -> dict[str, Any]:
-    return {"title": title, "icon": icon, "link": reverse_lazy(f"admin:{model}_changelist")}
+    link = reverse_lazy(f"admin:{model}_changelist")
+    return {"title": title, "icon": icon, "link": link, "permission": _sees(model)}
+
+
+def _sees(model: str) -> Callable[[HttpRequest], bool]:
+    """Return what says whether somebody sees rows of a model (`tenants_budget`)."""
+    label, _, name = model.rpartition("_")
+
+    def sees(request: HttpRequest) -> bool:
+        from django.contrib import admin  # noqa: PLC0415 - settings are read before there are models
+
+        pages = admin.site.get_model_admin(apps.get_model(label, name))
+        return pages.has_view_permission(request)
+
+    return sees
 
 
 NAVIGATION = [
     _group(
         "Traffic",
         {"title": "Overview", "icon": "monitoring", "link": reverse_lazy("admin:index")},
+        _page("Live", "play_circle", "llm_gateway_runningnow"),
         _page("Requests", "receipt_long", "llm_gateway_requestlog"),
+        {
+            "title": "Playground",
+            "icon": "science",
+            "link": reverse_lazy("admin:playground"),
+            "permission": "llm_gateway.playground.may_try",
+        },
     ),
     _group(
         "Providers",
@@ -27,6 +51,7 @@ NAVIGATION = [
         _page("Prices", "sell", "llm_gateway_price"),
         _page("Margins", "percent", "llm_gateway_tenantmargin"),
         _page("Routes", "alt_route", "llm_gateway_route"),
+        _page("Circuits", "power", "llm_gateway_circuitchange"),
     ),
     _group(
         "Tenants",
@@ -35,6 +60,7 @@ NAVIGATION = [
         _page("Members", "group", "tenants_member"),
         _page("API keys", "key", "tenants_apikey"),
         _page("Budgets", "savings", "tenants_budget"),
+        _page("Raises asked for", "trending_up", "tenants_raiserequest"),
         _page("Rate limits", "speed", "tenants_ratelimit"),
     ),
     _group(
@@ -54,6 +80,7 @@ NAVIGATION = [
     _group(
         "Installation",
         _page("Audit", "fact_check", "tenants_auditevent"),
+        _page("History", "history", "llm_gateway_configurationstate"),
         _page("Settings", "settings", "llm_gateway_gatewaysettings"),
         _page("Users", "person", "auth_user"),
         _page("Groups", "badge", "auth_group"),

@@ -3,15 +3,20 @@
 import base64
 import binascii
 import os
+import re
 import secrets
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 from environ import Env, FileAwareEnv
 
 _env = FileAwareEnv()
 
+LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 YES = {"1", "true", "yes", "on"}
 NO = {"0", "false", "no", "off", ""}
 
@@ -61,6 +66,21 @@ def url(name: str, *schemes: str) -> str:
     return value
 
 
+def postgres(name: str, value: str) -> dict[str, Any]:
+    """Return Django's settings for the PostgreSQL database of the URL that `name` holds."""
+    try:
+        settings: dict[str, Any] = dict(Env.db_url_config(value))
+    except (ImproperlyConfigured, ValueError):
+        # What the parser says may quote a part of the password.
+        raise ImproperlyConfigured(
+            f"{name} cannot be read: write postgres://USER:PASSWORD@HOST:PORT/NAME, special"
+            " characters of the password as %-escapes"
+        ) from None
+    settings["ENGINE"] = "django.db.backends.postgresql"
+    settings.setdefault("OPTIONS", {})["connect_timeout"] = 2
+    return settings
+
+
 def mail(name: str) -> dict[str, object]:
     """Return Django's mail settings of a URL such as smtp+tls://USER:PASSWORD@HOST; {} without."""
     ports = {"smtp": 25, "smtp+tls": 587, "smtp+ssl": 465}
@@ -81,6 +101,64 @@ def mail(name: str) -> dict[str, object]:
     for field in ("EMAIL_HOST_USER", "EMAIL_HOST_PASSWORD"):
         settings[field] = settings[field] or ""
     return settings
+
+
+@dataclass(frozen=True, slots=True)
+class Oidc:
+    """The identity provider people may sign in at; addresses and domains in lower case."""
+
+    issuer: str
+    client_id: str
+    client_secret: str
+    name: str
+    domains: frozenset[str]
+    operators: frozenset[str]
+    allow_http: bool
+
+
+def oidc() -> Oidc | None:
+    """Return what the variables OIDC_… say; None where OIDC_ISSUER is not set."""
+    issuer, allow_http = url("OIDC_ISSUER", "https", "http"), flag("OIDC_ALLOW_HTTP")
+    needed = {name: text(name) for name in ("OIDC_CLIENT_ID", "OIDC_CLIENT_SECRET")}
+    lists = {name: words(name) for name in ("OIDC_DOMAINS", "OIDC_OPERATORS")}
+    name = text("OIDC_NAME")
+    if not issuer:
+        for given, value in {**needed, **lists, "OIDC_NAME": name}.items():
+            if value:
+                raise ImproperlyConfigured(f"{given} is set, and OIDC_ISSUER is not")
+        return None
+    _check_issuer(issuer, allow_http=allow_http)
+    for missing, value in needed.items():
+        if not value:
+            raise ImproperlyConfigured(f"{missing} is not set, and OIDC_ISSUER is")
+    return Oidc(
+        issuer,
+        needed["OIDC_CLIENT_ID"],
+        needed["OIDC_CLIENT_SECRET"],
+        name or "single sign-on",
+        _addresses("OIDC_DOMAINS", lists["OIDC_DOMAINS"], r"[^@\s]+\.[^@\s]+", "company.com"),
+        _addresses("OIDC_OPERATORS", lists["OIDC_OPERATORS"], r"[^@\s]+@[^@\s]+", "a@company.com"),
+        allow_http,
+    )
+
+
+def _check_issuer(issuer: str, *, allow_http: bool) -> None:
+    parts = urlsplit(issuer)
+    if not parts.hostname or parts.query or parts.fragment or parts.username:
+        raise ImproperlyConfigured(
+            "OIDC_ISSUER has to be an address such as https://id.company.com"
+        )
+    if parts.scheme == "http" and not (allow_http or parts.hostname in LOOPBACK):
+        raise ImproperlyConfigured(
+            "OIDC_ISSUER starts with http://: use https://, or set OIDC_ALLOW_HTTP=true for trials"
+        )
+
+
+def _addresses(name: str, given: list[str], form: str, example: str) -> frozenset[str]:
+    for value in given:
+        if not re.fullmatch(form, value):
+            raise ImproperlyConfigured(f"{name} holds {value!r}: write {example}, {example}")
+    return frozenset(value.lower() for value in given)
 
 
 def kept_secret(name: str, path: Path, *, embedded: bool, make: Callable[[], str]) -> str:

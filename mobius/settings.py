@@ -66,6 +66,9 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "channels",
+    "django_otp",
+    "django_otp.plugins.otp_totp",
+    "django_otp.plugins.otp_static",
     # before Django's own, so that `migrate` also makes the database's functions and triggers
     "tenants",
     "llm_gateway",
@@ -76,6 +79,7 @@ if "runserver" in sys.argv:
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "mobius.compression.PageCompression",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -84,6 +88,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "mobius.headers.PageHeaders",
+    "mobius.guard.Guard",
 ]
 ROOT_URLCONF = "mobius.urls"
 ASGI_APPLICATION = "mobius.asgi.application"
@@ -119,21 +124,23 @@ if EMBEDDED:
         }
     }
 else:
-    try:
-        _database = environ.Env.db_url_config(DATABASE_URL)
-    except (environ.ImproperlyConfigured, ValueError):
-        # What the parser says may quote a part of the password.
-        raise ImproperlyConfigured(
-            "DATABASE_URL cannot be read: write postgres://USER:PASSWORD@HOST:PORT/NAME, special"
-            " characters of the password as %-escapes"
-        ) from None
-    _database["ENGINE"] = "django.db.backends.postgresql"
+    _database = env.postgres("DATABASE_URL", DATABASE_URL)
     # Persistent connections pile up under ASGI: Django's come from a pool, the writer has its own.
     _database["CONN_MAX_AGE"] = 0
-    _database.setdefault("OPTIONS", {}).update(
-        connect_timeout=2, pool={"min_size": 0, "max_size": 10, "timeout": 5}
-    )
+    # What the pool gives is tried first: the database may have restarted meanwhile.
+    _database["CONN_HEALTH_CHECKS"] = True
+    _database["OPTIONS"]["pool"] = {"min_size": 0, "max_size": 10, "timeout": 5}
     DATABASES = {"default": _database}
+
+# The same database in a role of its own, which alone may write the ledger (`grant_roles`).
+LEDGER_DATABASE = None
+if _url := env.url("LEDGER_DATABASE_URL", "postgres", "postgresql"):
+    LEDGER_DATABASE = env.postgres("LEDGER_DATABASE_URL", _url)
+    if LEDGER_DATABASE["NAME"] != DATABASES["default"]["NAME"]:
+        raise ImproperlyConfigured(
+            "LEDGER_DATABASE_URL has to name the same PostgreSQL database as DATABASE_URL, with"
+            " another user"
+        )
 
 CACHES = {
     "default": {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": CACHE_REDIS_URL}
@@ -161,8 +168,11 @@ AUTH_PASSWORD_VALIDATORS = [
         "NumericPasswordValidator",
     )
 ]
-LOGIN_URL = reverse_lazy("admin:login")
-LOGIN_REDIRECT_URL = reverse_lazy("admin:index")
+LOGIN_URL = reverse_lazy("sign-in")
+OIDC = env.oidc()
+AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend"]
+if OIDC is not None:
+    AUTHENTICATION_BACKENDS.append("tenants.signin.sso.SsoBackend")
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_I18N = False
@@ -238,6 +248,8 @@ UNFOLD = {
         {"rel": "icon", "type": "image/svg+xml", "href": STATIC_URL + "llm_gateway/mark.svg"}
     ],
     "STYLES": [STATIC_URL + "llm_gateway/console.css"],
+    "SCRIPTS": [STATIC_URL + "llm_gateway/console.js"],
+    "ACCOUNT": {"navigation": [{"title": "My sign-in", "link": reverse_lazy("sign-in-mine")}]},
     "DASHBOARD_CALLBACK": "llm_gateway.admin.overview.dashboard",
     "SIDEBAR": {"navigation": console.NAVIGATION},
 }

@@ -3,10 +3,14 @@
 from django.contrib import admin
 from django.urls import include, path
 
-from llm_gateway.landing import landing
+from llm_gateway.landing import views as portal
 
 urlpatterns = [
-    path("", landing, name="landing"),
+    path("", portal.landing, name="landing"),
+    path("portal/tenant/", portal.choose_tenant, name="portal-tenant"),
+    path("portal/raises/", portal.ask_raise, name="portal-raise"),
+    path("portal/keys/<str:name>/renew/", portal.renew_key, name="portal-renew"),
     path("admin/", admin.site.urls),
+    path("sign-in/", include("tenants.signin.urls")),
     path("api/v1/", include("llm_gateway.api.urls")),
 ]

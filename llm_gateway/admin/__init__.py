@@ -3,8 +3,11 @@
 from llm_gateway.admin import (
     api_keys,
     background,
+    circuits,
     deployments,
+    history,
     invoices,
+    live,
     prices,
     providers,
     requests,
@@ -14,8 +17,11 @@ from llm_gateway.admin import (
 __all__ = [
     "api_keys",
     "background",
+    "circuits",
     "deployments",
+    "history",
     "invoices",
+    "live",
     "prices",
     "providers",
     "requests",

@@ -2,25 +2,46 @@
 
 from typing import Any, ClassVar
 
+from django import forms
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from typing_extensions import override
 from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from unfold.enums import ActionVariant
+from unfold.widgets import UnfoldAdminSelectWidget
 
-from llm_gateway.models import Model
+from llm_gateway.admin.waits import waits
+from llm_gateway.models import KeyTimeouts, Model
 from llm_gateway.snippets import snippets
 from tenants import audit, keys
-from tenants.admin.base import ConsoleAdmin, page_action, record
-from tenants.admin.columns import ago, column
+from tenants.admin.base import ConsoleAdmin, Inline, page_action, record
+from tenants.admin.columns import NOTHING, ago, column
 from tenants.admin.forms import ChoicesField, NamesField
 from tenants.models import ApiKey, default_scopes
 
 SCOPES = ("inference", "usage", "manage")
+SHOWN = ("public_id", "starts_with", "old_secret", "state", "used", "revoked")
+
+
+GRACES = ((0, "at once"), (3600, "in 1 hour"), (86_400, "in 24 hours"), (604_800, "in 7 days"))
+
+
+class RotateForm(forms.Form):
+    """For how long the secret before stays good."""
+
+    grace = forms.TypedChoiceField(
+        label="The old secret ends",
+        choices=GRACES,
+        coerce=int,
+        widget=UnfoldAdminSelectWidget(),
+        help_text="Until then both work; revoking the key ends both at once.",
+    )
 
 
 class ApiKeyForm(ModelForm[ApiKey]):
@@ -34,22 +55,41 @@ class ApiKeyForm(ModelForm[ApiKey]):
 
     class Meta:
         model = ApiKey
-        fields = ("tenant", "project", "name", "scopes", "allowed_models", "expires_at")
+        fields = ("tenant", "project", "name", "holder", "scopes", "allowed_models", "expires_at")
 
     @override
     def clean(self) -> dict[str, Any]:
         values: dict[str, Any] = super().clean() or {}
-        tenant = values.get("tenant", self.instance.tenant if self.instance.pk else None)
+        tenant = values.get("tenant") or (self.instance.tenant if self.instance.tenant_id else None)
         project = values.get("project")
         if project and tenant and project.tenant_id != tenant.pk:
             self.add_error("project", "This project belongs to another tenant.")
+        holder = values.get("holder")
+        if holder and tenant and holder.tenant_id != tenant.pk:
+            self.add_error("holder", "This person belongs to another tenant.")
         return values
+
+
+class TimeoutsForm(ModelForm[KeyTimeouts]):
+    """What is at most waited for, as plain inputs."""
+
+    timeouts = waits()
+
+
+class TimeoutsInline(Inline):
+    model = KeyTimeouts
+    form = TimeoutsForm
+    fields = ("timeouts",)
+    max_num = 1
+    tab = False
+    show_change_link = False
 
 
 @admin.register(ApiKey)
 class ApiKeyAdmin(ConsoleAdmin):
     """Credentials of tenants: only digest and beginning are kept."""
 
+    tenant_path = "tenant_id"
     form = ApiKeyForm
     list_display = (
         "name",
@@ -65,19 +105,20 @@ class ApiKeyAdmin(ConsoleAdmin):
     list_filter = (("tenant", AutocompleteSelectFilter), "managed_by_file")
     list_select_related = ("tenant", "project")
     search_fields = ("name", "public_id", "prefix", "tenant__name", "project__name")
-    autocomplete_fields = ("tenant", "project")
+    autocomplete_fields = ("tenant", "project", "holder")
     actions = ("revoke_selected",)
     actions_detail = ("rotate", "revoke")
+    inlines: ClassVar[list[Any]] = [TimeoutsInline]
     fieldsets: ClassVar[tuple[Any, ...]] = (
         (None, {"fields": ApiKeyForm.Meta.fields}),
-        ("Credential", {"fields": ("public_id", "starts_with", "state", "used", "revoked")}),
+        ("Credential", {"fields": SHOWN}),
     )
     add_fieldsets: ClassVar[tuple[Any, ...]] = ((None, {"fields": ApiKeyForm.Meta.fields}),)
 
     @override
-    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
-        shown = ("public_id", "starts_with", "state", "used", "revoked")
-        return ("tenant", *shown) if obj else ()
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        found = super().get_readonly_fields(request, obj)
+        return ("tenant", *SHOWN, *found) if obj else found
 
     # --- making -----------------------------------------------------------------------------
 
@@ -112,18 +153,14 @@ class ApiKeyAdmin(ConsoleAdmin):
         if key is None or key.revoked_at:
             messages.error(request, "A revoked key cannot be rotated: create a new one.")
             return self.back_to(key) if key else self.back_to_list()
-        if request.method != "POST":
-            return self.confirm(
-                request,
-                key,
-                title=f"Rotate {key}",
-                text="A new secret is made and shown once. The old one stops working within"
-                " two seconds.",
-                button="Make a new secret",
-            )
+        form = RotateForm(request.POST if request.method == "POST" else None)
+        if not form.is_valid():
+            context = self.page_context(request, key, f"Rotate {key}: the new secret is shown once")
+            context |= {"form": form, "button": "Make a new secret"}
+            return TemplateResponse(request, "admin/console/ask.html", context)
         before = audit.fields_of(key)
-        secret = keys.issue(key)
-        key.save(update_fields=["digest", "prefix", "updated_at"])
+        secret = keys.rotate(key, grace_s=form.cleaned_data["grace"], now=timezone.now())
+        key.save(update_fields=keys.ISSUED)
         record(request, "rotated", key, before=before)
         return self._reveal(request, key, secret)
 
@@ -170,6 +207,12 @@ class ApiKeyAdmin(ConsoleAdmin):
     @column("starts with")
     def starts_with(self, key: ApiKey) -> str:
         return f"{key.prefix}…"
+
+    @column("old secret")
+    def old_secret(self, key: ApiKey) -> SafeString | str:
+        if not key.old_until or key.old_until < timezone.now() or key.revoked_at:
+            return NOTHING
+        return format_html("works too, ends {}", ago(key.old_until))
 
     @column("may")
     def scope_list(self, key: ApiKey) -> str:

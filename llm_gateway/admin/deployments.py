@@ -17,20 +17,21 @@ from unfold.widgets import UnfoldAdminTextareaWidget
 
 from llm_gateway.admin.catalogued import add_catalogue_prices
 from llm_gateway.admin.prices import PricePages
-from llm_gateway.configuration.schema import RateLimits
+from llm_gateway.admin.providers import fits
+from llm_gateway.configuration.schema import OwnTimeouts, RateLimits
 from llm_gateway.models import Model, Price
 from llm_gateway.providers.catalog import CAPABILITIES
 from llm_gateway.providers.known_models import model_facts
 from tenants.admin.base import Inline, Switchable
 from tenants.admin.columns import NOTHING, column, money
-from tenants.admin.forms import ChoicesField, RecordField, whole
+from tenants.admin.forms import ChoicesField, RecordField, number, whole
 from tenants.types import parse_usd, short_usd
 
 ON = {"on": "success", "off": "danger"}
 LINES = ("input", "output", "cache_read", "cache_write", "cache_write_1h", "reasoning")
 MORE_LINES = (
     *("audio_input", "audio_output", "image_input", "image_output"),
-    *("request", "audio_second", "tool_call"),
+    *("request", "image", "audio_second", "tool_call"),
 )
 _TIER = re.compile(r"above\s+(\d+)\s*:\s*(.+)")
 
@@ -162,12 +163,23 @@ class ModelForm_(ModelForm[Model]):  # noqa: N801 - 'ModelForm' is Django's
         label="Rate limits",
         help_text="Of the deployment, over all tenants.",
     )
+    timeouts = RecordField(
+        {name: number() for name in OwnTimeouts.__struct_fields__},
+        check=fits(OwnTimeouts),
+        help_text="Seconds, in place of the provider's: a model that thinks for long takes longer.",
+    )
+    batching = RecordField(
+        {"inputs": whole(at_least=1), "wait": number()},
+        label="Shared embeddings calls",
+        help_text="Small calls of one tenant are sent as one: at so many inputs, or seconds.",
+    )
 
 
 @admin.register(Model)
 class ModelAdmin(Switchable):
     """Models at providers, under the names that clients call."""
 
+    ordering = ("name",)
     form = ModelForm_
     list_display = (
         "name",
@@ -188,9 +200,14 @@ class ModelAdmin(Switchable):
         (None, {"fields": ("provider", "name", "upstream_name", "enabled")}),
         (
             "What it can do",
-            {"fields": ("context_window", "max_output_tokens", "quality", "capabilities")},
+            {
+                "fields": (
+                    *("context_window", "max_output_tokens", "image_tokens"),
+                    *("quality", "capabilities"),
+                )
+            },
         ),
-        ("How much of it", {"fields": ("weight", "rate_limits")}),
+        ("How much of it", {"fields": ("weight", "rate_limits", "timeouts", "batching")}),
     )
 
     @override

@@ -9,10 +9,11 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
-from llm_gateway.admin.catalogued import add_catalogue_prices
+from llm_gateway.admin.catalogued import add_catalogue_prices, told_price
 from llm_gateway.errors import GatewayError
 from llm_gateway.models import Model, Provider, ProviderKey
 from llm_gateway.providers.catalog import CATALOG
+from llm_gateway.providers.known_models import model_facts
 from tenants.admin.base import ConsoleAdmin, page_action, record
 from tenants.models import NAME
 
@@ -115,7 +116,14 @@ def usable_keys(provider: Provider) -> list[ProviderKey | None]:
 def _lines(provider: Provider, found: "Sequence[DiscoveredModel]") -> list[dict[str, Any]]:
     known = {model.upstream_name or model.name for model in provider.models.all()}
     return [
-        {"id": one.id, "title": one.title, "window": one.context_window, "known": one.id in known}
+        {
+            "id": one.id,
+            "title": one.title,
+            "window": one.context_window,
+            "able": sorted(model_facts(provider.kind, one.id).capabilities or one.capabilities),
+            "known": one.id in known,
+            "price": None if one.id in known else told_price(provider, one.id),
+        }
         for one in found
     ]
 

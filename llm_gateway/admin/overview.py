@@ -13,6 +13,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from msgspec import Struct
 
+from llm_gateway.admin.offered import model_names
 from llm_gateway.admin.statistics import (
     RANGES,
     Overview,
@@ -27,6 +28,7 @@ from llm_gateway.models import Model, Provider, RequestLog
 from llm_gateway.snippets import curl
 from tenants.admin.columns import NOTHING, duration, money
 from tenants.models import ApiKey, Tenant
+from tenants.seats import seat_of
 from tenants.types import NANO
 
 DEFAULT = "24h"
@@ -66,7 +68,10 @@ class Chart(Struct, frozen=True, kw_only=True):
 def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """Fill the console's index page (`UNFOLD["DASHBOARD_CALLBACK"]`)."""
     shape = RANGES.get(request.GET.get("range", ""), RANGES[DEFAULT])
-    tenant, model = request.GET.get("tenant", ""), request.GET.get("model", "")
+    seat = seat_of(request)
+    assert seat is not None  # noqa: S101 - the console admits nobody else
+    tenant = request.GET.get("tenant", "") if seat.operator else seat.tenant
+    model = request.GET.get("model", "")
     now = timezone.now()
     chosen = {"tenant": tenant, "model": model}
     context |= {
@@ -76,9 +81,11 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         ],
         "range": shape.name,
         "chosen": chosen,
-        "tenant_names": Tenant.objects.values_list("name", flat=True),
-        "model_names": Model.objects.order_by("name").values_list("name", flat=True).distinct(),
-        "steps": None if RequestLog.objects.exists() else _first_steps(request),
+        "tenant_names": Tenant.objects.values_list("name", flat=True) if seat.operator else [],
+        "model_names": model_names(seat),
+        "steps": _first_steps(request)
+        if seat.operator and not RequestLog.objects.exists()
+        else None,
     }
     if context["steps"] is None:
         context |= _numbers(overview(shape, now, tenant=tenant, model=model), shape, now, chosen)
@@ -155,6 +162,13 @@ def _tiles(now: Totals, before: Totals, log: _Log) -> list[Tile]:
             percentile(before.first_token, 0.5) or 0,
             log.where(o="-10"),
             less_is_better=True,
+        ),
+        _tile(
+            "Given again / saved",
+            f"{now.cache_hits:,} / {money(now.saved_nano)}",
+            now.cache_hits,
+            before.cache_hits,
+            log.where(cache="hit"),
         ),
     ]
 

@@ -32,7 +32,7 @@ class PricePages(ConsoleAdmin):
     def unpriced_page(self, request: HttpRequest) -> HttpResponse:
         add = reverse("admin:llm_gateway_price_add")
         rows = [_unpriced_row(one, add) for one in unpriced(timezone.now().date())]
-        headers = ["model", "now", "attempts without one", "the last", ""]
+        headers = ["model", "now", "without a price", "attempts without one", "the last", ""]
         return self._page(request, "Without a price", table={"headers": headers, "rows": rows})
 
     @page_action("Compare with the price list", icon="difference")
@@ -56,6 +56,7 @@ def _unpriced_row(one: Unpriced, add: str) -> list[Any]:
     return [
         str(one.model),
         "priced" if one.priced_now else "unpriced",
+        ", ".join(one.units) or "all of it",
         f"{one.attempts:,}",
         ago(one.last) if one.last else NOTHING,
         format_html('<a class="text-link" href="{}?model={}">Add a price</a>', add, one.model.pk),

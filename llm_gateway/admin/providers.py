@@ -22,6 +22,7 @@ from unfold.widgets import (
 
 from llm_gateway import vault
 from llm_gateway.admin.discovery import KeyActions, ProviderActions
+from llm_gateway.admin.typed_keys import TypedKeys
 from llm_gateway.configuration import schema
 from llm_gateway.configuration.document import ConfigurationError, read
 from llm_gateway.models import Provider, ProviderKey
@@ -89,11 +90,18 @@ class ProviderForm(ModelForm[Provider]):
         check=fits(schema.CircuitBreaker),
         help_text="Defaults: opens after 5 failures, for 5 s, doubling up to 60 s.",
     )
+    health_check = RecordField(
+        {"interval": number()},
+        check=fits(schema.HealthCheck),
+        help_text="Seconds without a call after which its model list is looked at, which costs"
+        " nothing. Default: 60; 0 is never.",
+    )
 
     def clean_options(self) -> dict[str, Any]:
         options: dict[str, Any] = self.cleaned_data["options"]
+        row = CATALOG.get(self.cleaned_data.get("kind", ""))
         try:
-            read(schema.Mock, options)
+            read(schema.Options if row and row.options else schema.Mock, options)
         except ConfigurationError as error:
             raise ValidationError(str(error)) from None
         return options
@@ -143,9 +151,10 @@ class KeyInline(KeyColumns, Inline):
 
 
 @admin.register(Provider)
-class ProviderAdmin(ProviderActions, Switchable):
+class ProviderAdmin(ProviderActions, TypedKeys, Switchable):
     """Who answers, at which address, with which keys."""
 
+    ordering = ("name",)
     form = ProviderForm
     list_display = (
         "name",
@@ -165,7 +174,11 @@ class ProviderAdmin(ProviderActions, Switchable):
     fieldsets: ClassVar[tuple[Any, ...]] = (
         (None, {"fields": ("name", "kind", "base_url", "allow_private_network", "enabled")}),
         ("Limits", {"fields": ("max_concurrent_requests", "timeouts")}),
-        ("When it fails", {"fields": ("retry", "circuit_breaker")}),
+        ("Money", {"fields": ("charge_by",)}),
+        (
+            "When it fails",
+            {"fields": ("retry", "circuit_breaker", "health_check", "on_disconnect")},
+        ),
         ("Special", {"fields": ("tenant", "options"), "classes": ["collapse"]}),
     )
 

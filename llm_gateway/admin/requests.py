@@ -1,5 +1,6 @@
 """Show the request log: a filtered list, and each request as the decision it was."""
 
+from collections.abc import Iterable
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -12,11 +13,13 @@ from typing_extensions import override
 from unfold.contrib.filters.admin import DropdownFilter, FieldTextFilter
 from unfold.paginator import InfinitePaginator
 
-from llm_gateway.models import Model, Provider, RequestLog
+from llm_gateway.admin.offered import model_names, seen_by
+from llm_gateway.models import Provider, RequestLog
 from tenants.admin.base import ReadOnlyAdmin
 from tenants.admin.columns import ago, column, duration, fact, facts_table, money
 from tenants.admin.filters import MomentFilter
 from tenants.models import Tenant
+from tenants.seats import Seat, seat_of
 
 OUTCOMES = {"ok": "success", "failed": "danger", "refused": "warning", "cancelled": "info"}
 
@@ -24,10 +27,12 @@ OUTCOMES = {"ok": "success", "failed": "danger", "refused": "warning", "cancelle
 class _Choice(DropdownFilter):  # type: ignore[misc] # the theme is not typed
     """A column of names, offered from the configuration: the log itself is never scanned for it."""
 
-    def lookups(self, _request: HttpRequest, _model_admin: Any) -> list[tuple[str, str]]:
-        return [(name, name) for name in self.names()]
+    def lookups(self, request: HttpRequest, _model_admin: Any) -> list[tuple[str, str]]:
+        seat = seat_of(request)
+        return [(name, name) for name in self.names(seat)] if seat else []
 
-    def names(self) -> list[str]:
+    def names(self, seat: Seat) -> Iterable[str]:
+        """Return what this person may choose from."""
         raise NotImplementedError
 
     def queryset(self, _request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
@@ -39,38 +44,39 @@ class TenantFilter(_Choice):
     title, parameter_name = "tenant", "tenant_name"
 
     @override
-    def names(self) -> list[str]:
-        return list(Tenant.objects.values_list("name", flat=True))
+    def names(self, seat: Seat) -> Iterable[str]:
+        return Tenant.objects.values_list("name", flat=True) if seat.operator else []
 
 
 class ModelFilter(_Choice):
     title, parameter_name = "model", "model"
 
     @override
-    def names(self) -> list[str]:
-        return list(Model.objects.order_by("name").values_list("name", flat=True).distinct())
+    def names(self, seat: Seat) -> Iterable[str]:
+        return model_names(seat)
 
 
 class ProviderFilter(_Choice):
     title, parameter_name = "provider", "provider"
 
     @override
-    def names(self) -> list[str]:
-        return list(Provider.objects.values_list("name", flat=True).distinct())
+    def names(self, seat: Seat) -> Iterable[str]:
+        return seen_by(seat, Provider.objects, "tenant").values_list("name", flat=True).distinct()
 
 
 class OutcomeFilter(_Choice):
     title, parameter_name = "outcome", "outcome"
 
     @override
-    def names(self) -> list[str]:
-        return list(OUTCOMES)
+    def names(self, _seat: Seat) -> Iterable[str]:
+        return OUTCOMES
 
 
 @admin.register(RequestLog)
 class RequestLogAdmin(ReadOnlyAdmin):
     """Every client request as it ended."""
 
+    tenant_path = "tenant_id"
     list_display = (
         "when",
         "tenant_name",

@@ -9,8 +9,8 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 from typing_extensions import override
-from unfold.widgets import UnfoldAdminTextInputWidget
 
+from llm_gateway.admin.waits import waits
 from llm_gateway.models import GatewaySettings, Model, Route, RouteTarget
 from tenants.admin.base import ConsoleAdmin, Inline, Switchable
 from tenants.admin.columns import column
@@ -27,10 +27,29 @@ def conditions() -> RecordField:
     )
 
 
+def models_named(what: str) -> NameListField:
+    return NameListField(
+        label=f"{what} goes to",
+        help_text="Models, one name a line; each is one more attempt.",
+    )
+
+
 class RouteForm(ModelForm[Route]):
-    """A route with its conditions as plain inputs."""
+    """A route with its conditions as plain inputs, and its lists as lines."""
 
     when = conditions()
+    on_context_length = models_named("What is too long for its targets")
+    on_content_policy = models_named("What its targets refuse by their rules for content")
+    timeouts = waits()
+
+    @override
+    def clean(self) -> dict[str, Any]:
+        values: dict[str, Any] = super().clean() or {}
+        for field in ("on_context_length", "on_content_policy"):
+            for name in values.get(field) or ():
+                if not Model.objects.filter(name=name).exists():
+                    self.add_error(field, f"No model has the name {name}.")
+        return values
 
 
 class TargetForm(ModelForm[RouteTarget]):
@@ -40,7 +59,7 @@ class TargetForm(ModelForm[RouteTarget]):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["model"].widget = UnfoldAdminTextInputWidget({"list": "model-names"})
+        self.fields["model"].widget.attrs["list"] = "model-names"
 
     @override
     def clean(self) -> dict[str, Any]:
@@ -63,11 +82,15 @@ class TargetInline(Inline):
 class RouteAdmin(Switchable):
     """Names that clients call, over several models in order."""
 
+    ordering = ("name",)
     form = RouteForm
     list_display = ("name", "strategy", "target_list", "state", "from_file")
     list_filter = ("strategy", "enabled", "managed_by_file")
     search_fields = ("name", "targets__model")
-    fields = ("name", "strategy", "enabled", "when")
+    fields = (
+        *("name", "strategy", "enabled", "when"),
+        *("on_context_length", "on_content_policy", "affinity", "hedge", "timeouts"),
+    )
     inlines: ClassVar[list[Any]] = [TargetInline]
     change_form_outer_after_template = "admin/console/model_names.html"
 
@@ -108,7 +131,15 @@ class GatewaySettingsAdmin(ConsoleAdmin):
     """The one row of settings: the list leads straight to it."""
 
     form = SettingsForm
-    fields = ("fallback_routes", "log_payloads", "drain_seconds", "retention_months")
+    change_form_before_template = "admin/console/settings_and_files.html"
+    fields = (
+        "fallback_routes",
+        "log_payloads",
+        "drain_seconds",
+        "pre_stop_seconds",
+        "caller_idle_seconds",
+        "retention_months",
+    )
 
     @override
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:

@@ -15,11 +15,15 @@ from django.db.models.functions import Cast, Floor, Greatest, Ln
 from msgspec import Struct
 from typing_extensions import override
 
+from llm_gateway.insight.rollup import CACHE_HITS
 from llm_gateway.models import RequestLog
 
 STEP = 1.05
 _TOP = 8
-_SUMS = ("requests", "errors", "cost_nano", "input_tokens", "output_tokens")
+_SUMS = (
+    *("requests", "errors", "cost_nano", "input_tokens", "output_tokens"),
+    *("cache_hits", "saved_nano"),
+)
 
 
 class Range(Struct, frozen=True, kw_only=True):
@@ -86,6 +90,8 @@ class Totals(Struct, kw_only=True):
     cost_nano: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
+    cache_hits: int = 0
+    saved_nano: int = 0
     latency: dict[int, int] = {}  # histogram: step → requests
     first_token: dict[int, int] = {}
 
@@ -208,6 +214,8 @@ def _sums() -> dict[str, Any]:
         "cost_nano": Sum("cost_nano"),
         "input_tokens": Sum("input_tokens"),
         "output_tokens": Sum("output_tokens"),
+        "cache_hits": Count("pk", filter=Q(cache__in=CACHE_HITS)),
+        "saved_nano": Sum("saved_nano"),
     }
 
 
