@@ -9,7 +9,7 @@ from llm_gateway.api import schemas
 from llm_gateway.api.views import GatewayView, parameters, whole_number
 from llm_gateway.service import catalogue, process
 
-LARGEST_CONTEXT = 10**9
+LARGEST_CONTEXT, BEST_QUALITY = 10**9, 100
 
 
 class Models(GatewayView):
@@ -21,15 +21,17 @@ class Models(GatewayView):
         parameters=[
             OpenApiParameter("capability", str, description="chat, tools, vision, embeddings, …"),
             OpenApiParameter("min_context", int, description="Tokens of the context window."),
+            OpenApiParameter("min_quality", int, description="0 to 100."),
             OpenApiParameter("provider", str),
         ],
         responses={200: schemas.Models, "4XX": schemas.PROBLEM},
     )
     async def get(self, request: Request) -> Response:
-        given = parameters(request, "capability", "min_context", "provider")
+        given = parameters(request, "capability", "min_context", "min_quality", "provider")
         wanted = catalogue.Wanted(
             capability=given.get("capability"),
             min_context=whole_number(given, "min_context", 0, LARGEST_CONTEXT),
+            min_quality=whole_number(given, "min_quality", 0, BEST_QUALITY),
             provider=given.get("provider"),
         )
         runtime = await process.opened()

@@ -1,7 +1,8 @@
 """Complete, stream and embed: the one path, asked in the gateway's own words."""
 
 from collections.abc import AsyncIterator
-from typing import Any, get_args
+from typing import Any, Literal, get_args
+from uuid import UUID
 
 import msgspec
 from django.http import HttpResponse, StreamingHttpResponse
@@ -13,8 +14,8 @@ from llm_gateway.adapters import native, sse
 from llm_gateway.api import schemas
 from llm_gateway.api.problems import set_headers
 from llm_gateway.api.views import GatewayView
-from llm_gateway.errors import InvalidRequestError
-from llm_gateway.service import asking, process
+from llm_gateway.errors import InvalidRequestError, SchemaMismatchError
+from llm_gateway.service import asking, chatting, process
 from llm_gateway.service.body import parse_body
 from llm_gateway.service.carried import CLOSING, Carried
 from llm_gateway.service.controls import parse_controls
@@ -49,6 +50,16 @@ class Inference(GatewayView):
         request.scope[CLOSING].on_close(carried.end)  # type: ignore[attr-defined] # ASGI's
         return carried, await carried.answer()
 
+    async def complete(
+        self, request: Request, body: dict[str, Any], asker: asking.Asker
+    ) -> HttpResponse:
+        """Return the whole answer to a chat."""
+        check_no_stream(body)
+        chat = await chatting.chat_of(asker, body)
+        _, answer = await self.ask(request, chat.inbound)
+        answer.headers += chat.headers
+        return _json(await chatting.whole(chat, answer, asker), answer)
+
 
 class Complete(Inference):
     @extend_schema(
@@ -65,10 +76,7 @@ class Complete(Inference):
     )
     async def post(self, request: Request) -> HttpResponse:
         body, asker = await self.read(request)
-        _check_no_stream(body)
-        inbound = asking.chat(asker, body)
-        _, answer = await self.ask(request, inbound)
-        return _json(asking.completion(answer, inbound, asker.runtime), answer)
+        return await self.complete(request, body, asker)
 
 
 class Stream(Inference):
@@ -91,11 +99,13 @@ class Stream(Inference):
     )
     async def post(self, request: Request) -> StreamingHttpResponse:
         body, asker = await self.read(request)
-        _check_no_stream(body)
-        inbound = asking.chat(asker, {**body, "stream": True})
-        carried, answer = await self.ask(request, inbound)
+        check_no_stream(body)
+        chat = await chatting.chat_of(asker, {**body, "stream": True})
+        carried, answer = await self.ask(request, chat.inbound)
+        answer.headers += chat.headers
         response = StreamingHttpResponse(
-            _events(carried, answer), content_type="text/event-stream; charset=utf-8"
+            _events(chat, carried, answer, self.request_id),
+            content_type="text/event-stream; charset=utf-8",
         )
         set_headers(response, answer.headers)
         return response
@@ -122,15 +132,21 @@ class Embed(Inference):
         return _json(asking.embeddings(answer), answer)
 
 
-async def _events(carried: Carried, answer: Answer) -> AsyncIterator[bytes]:
+async def _events(
+    chat: chatting.Chat, carried: Carried, answer: Answer, request_id: UUID
+) -> AsyncIterator[bytes]:
     try:
-        async for chunk in asking.chunks(carried, answer):
+        async for chunk in chatting.pieces(chat, carried, answer):
             said = msgspec.structs.asdict(chunk)
             if chunk.usage is None:
                 del said["usage"], said["cost_usd"]
+            if chunk.max_tokens is None:
+                del said["max_tokens"]
             yield sse.unnamed(msgspec.json.encode(said))
     except asking.BrokenStreamError as error:
         yield sse.unnamed(msgspec.json.encode({"error": error.problem}))
+    except SchemaMismatchError as error:
+        yield native.render_stream_error(error, request_id=str(request_id))
     else:
         yield sse.unnamed(native.DONE)
 
@@ -146,10 +162,26 @@ def _steered(body: dict[str, Any], controls: Controls) -> Controls:
         )
     return replace(
         controls,
+        cache=controls.cache or _cache(body),
         provider=controls.provider or provider,
         strategy=controls.strategy or strategy,
         further=_further(body),
     )
+
+
+def _cache(body: dict[str, Any]) -> Literal["no-cache", "no-store"] | None:
+    """Take out whether an answer may be given again: false is neither looked for nor kept."""
+    match body.pop("cache", None):
+        case None | True:
+            return None
+        case False | "no-store":
+            return "no-store"
+        case "no-cache":
+            return "no-cache"
+        case _:
+            raise InvalidRequestError(
+                "'cache' must be true, false, 'no-cache' or 'no-store'.", param="cache"
+            )
 
 
 def _further(body: dict[str, Any]) -> tuple[str, ...]:
@@ -167,7 +199,7 @@ def _further(body: dict[str, Any]) -> tuple[str, ...]:
     return tuple(models[1:])
 
 
-def _check_no_stream(body: dict[str, Any]) -> None:
+def check_no_stream(body: dict[str, Any]) -> None:
     if "stream" in body:
         raise InvalidRequestError(
             "'stream' is not a parameter: use /api/v1/llm/stream.", param="stream"

@@ -145,7 +145,10 @@ def _decision(row: RequestLog) -> dict[str, Any]:
 
 
 def _priced(record: dict[str, Any]) -> dict[str, Any]:
-    """Return a record with its nano-dollars as a decimal string: money on the outside."""
+    """Return a record with its nano-dollars as decimal strings; null is a price nobody knows."""
     told = {name: value for name, value in record.items() if not name.endswith("_nano")}
     nano = {name: value for name, value in record.items() if name.endswith("_nano")}
-    return told | {f"{name.removesuffix('_nano')}_usd": usd(value) for name, value in nano.items()}
+    return told | {
+        f"{name.removesuffix('_nano')}_usd": None if value is None else usd(value)
+        for name, value in nano.items()
+    }

@@ -32,10 +32,25 @@ class Message(serializers.Serializer[None]):
 
 
 class CompleteRequest(serializers.Serializer[None]):
-    """Either `messages` or `prompt`."""
+    """Either `messages`, `prompt` or `prompt_template`."""
 
     messages = Message(many=True, required=False)
     prompt = serializers.CharField(required=False, help_text="Short for one message of a user.")
+    prompt_template = serializers.JSONField(
+        required=False, help_text="A name, or {name, version, variables}."
+    )
+    conversation = serializers.CharField(
+        required=False, help_text="The id of one that goes on, or `new`."
+    )
+    optimize_prompt = serializers.JSONField(
+        required=False, help_text="true, or the tokens that the prompt may have."
+    )
+    response_schema = serializers.JSONField(
+        required=False, help_text="A JSON Schema that the answer has to fit."
+    )
+    cache = serializers.JSONField(
+        required=False, help_text="false, `no-cache` or `no-store`: as x-mobius-cache."
+    )
     model = serializers.CharField(
         required=False,
         help_text="A model or route. Without: the first route, else the best model; the answer"
@@ -53,6 +68,32 @@ class CompleteRequest(serializers.Serializer[None]):
     top_p = serializers.FloatField(required=False)
     stop = serializers.ListField(child=serializers.CharField(), required=False)
     user = serializers.CharField(required=False, help_text="Your end user, for budgets by user.")
+
+
+class SeveralRequest(CompleteRequest):
+    """The same with `models` in place of `model`: 2 to 5, asked at once."""
+
+    models = serializers.ListField(child=serializers.CharField(), min_length=2, max_length=5)
+
+
+class CacheOfProcess(serializers.Serializer[None]):
+    """Since the process that answered was started, over all tenants."""
+
+    entries = serializers.IntegerField()
+    bytes = serializers.IntegerField()
+    hits = serializers.IntegerField(help_text="Found in its memory.")
+    shared_hits = serializers.IntegerField(help_text="Found in Redis.")
+    misses = serializers.IntegerField()
+    stored = serializers.IntegerField()
+    too_large = serializers.IntegerField()
+    evicted = serializers.IntegerField()
+
+
+class Cache(serializers.Serializer[None]):
+    enabled = serializers.BooleanField()
+    ttl_s = serializers.IntegerField()
+    single_flight = serializers.BooleanField()
+    process = CacheOfProcess()
 
 
 class Usage(serializers.Serializer[None]):
@@ -75,6 +116,32 @@ class Completion(serializers.Serializer[None]):
     cache = serializers.ChoiceField(["hit", "miss", "semantic-hit", "off"])
     attempts = serializers.IntegerField()
     request_id = serializers.UUIDField()
+    max_tokens = serializers.IntegerField(
+        required=False, help_text="To how many a budget shortened the answer."
+    )
+
+
+class Explanation(serializers.Serializer[None]):
+    """The decision record that a request would have."""
+
+    request = serializers.DictField()
+    route = serializers.DictField()
+    limits = serializers.ListField(child=serializers.DictField())
+    timeouts = serializers.ListField(child=serializers.DictField())
+    candidates = serializers.ListField(child=serializers.DictField())
+    dropped = serializers.ListField(child=serializers.DictField())
+    refused = serializers.DictField(allow_null=True)
+
+
+class OneOfSeveral(Completion):
+    """One model's answer; `problem` in place of everything else where it failed."""
+
+    asked = serializers.CharField(help_text="The model that was asked for.")
+    problem = Problem(required=False)
+
+
+class Answers(serializers.Serializer[None]):
+    answers = OneOfSeveral(many=True)
 
 
 class Chunk(serializers.Serializer[None]):
@@ -84,6 +151,7 @@ class Chunk(serializers.Serializer[None]):
     finish_reason = serializers.CharField(allow_null=True)
     usage = Usage(required=False)
     cost_usd = serializers.CharField(required=False)
+    max_tokens = serializers.IntegerField(required=False)
 
 
 class EmbedRequest(serializers.Serializer[None]):
@@ -100,11 +168,22 @@ class Embeddings(serializers.Serializer[None]):
     request_id = serializers.UUIDField()
 
 
+class Look(serializers.Serializer[None]):
+    """When the provider's model list was looked at last, and what was wrong with it."""
+
+    at = serializers.DateTimeField()
+    error = serializers.CharField(help_text="Empty: nothing.")
+
+
 class Health(serializers.Serializer[None]):
     state = serializers.CharField(help_text="Of the circuit: closed, open, half_open, ramp, …")
     error_rate = serializers.FloatField()
     first_token_ms = serializers.FloatField(allow_null=True)
     in_flight = serializers.IntegerField()
+    said_by = serializers.ChoiceField(
+        ["traffic", "probe"], allow_null=True, help_text="What spoke of it last."
+    )
+    probe = Look(allow_null=True)
 
 
 class Model(serializers.Serializer[None]):
@@ -157,14 +236,19 @@ class BudgetState(serializers.Serializer[None]):
     period = serializers.CharField()
     model = serializers.CharField(allow_null=True)
     per = serializers.CharField(allow_null=True)
+    subject = serializers.CharField(
+        allow_null=True, help_text="Of a budget for each of something: the one that spent most."
+    )
     hard = serializers.BooleanField()
     limit = serializers.CharField(allow_null=True)
     used = serializers.CharField()
+    used_percent = serializers.FloatField(allow_null=True, help_text="Of the limit.")
     held = serializers.CharField()
     remaining = serializers.CharField(allow_null=True)
     renews_at = serializers.DateTimeField(allow_null=True)
     forecast_at = serializers.DateTimeField(
-        allow_null=True, help_text="When it is used up at this period's rate; null: not in it."
+        allow_null=True,
+        help_text="When it is used up, as `/api/v1/forecast` has it; null: not in this period.",
     )
 
 
@@ -228,6 +312,7 @@ class RequestDecision(RequestRow):
     tags = serializers.DictField()
     lines = serializers.ListField(child=serializers.DictField(), help_text="Of the cost.")
     limits = serializers.ListField(child=serializers.DictField())
+    timeouts = serializers.ListField(child=serializers.DictField())
     candidates = serializers.ListField(child=serializers.CharField())
     dropped = serializers.ListField(child=serializers.DictField())
     steps = serializers.ListField(child=serializers.CharField())

@@ -6,6 +6,7 @@ from typing import Any
 from adrf.views import APIView
 from django.http.response import HttpResponseBase
 from rest_framework.negotiation import BaseContentNegotiation
+from rest_framework.permissions import BasePermission
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from typing_extensions import override
@@ -35,7 +36,7 @@ class AlwaysFirst(BaseContentNegotiation):
 class GatewayView(APIView):  # type: ignore[misc] # adrf has no types
     """`caller` is set by the permission before a handler runs."""
 
-    permission_classes = (Keyed,)
+    permission_classes: tuple[type[BasePermission], ...] = (Keyed,)
     content_negotiation_class = AlwaysFirst
     caller: Caller
 
@@ -59,6 +60,22 @@ def parameters(request: Request, *known: str) -> dict[str, str]:
         if name not in known:
             raise InvalidRequestError(f"'{name}' is not a parameter of this list.", param=name)
     return {name: str(value) for name, value in request.query_params.items() if value}
+
+
+def check_fields(body: dict[str, Any], known: Iterable[str]) -> None:
+    """Raise InvalidRequestError for a field of a body that is not known."""
+    for field in body.keys() - set(known):
+        raise InvalidRequestError(f"'{field}' is not a parameter.", param=field)
+
+
+def text_field(body: dict[str, Any], name: str, most: int) -> str | None:
+    """Return a text of a body, None where it is left out. Raises InvalidRequestError."""
+    value = body.get(name)
+    if value is not None and (not isinstance(value, str) or len(value) > most):
+        raise InvalidRequestError(
+            f"'{name}' must be a text of up to {most} characters.", param=name
+        )
+    return value
 
 
 def whole_number(given: dict[str, str], name: str, default: int, most: int) -> int:

@@ -14,8 +14,7 @@ from llm_gateway.configuration.apply import apply
 from llm_gateway.configuration.changes import Report
 from llm_gateway.configuration.document import ConfigurationError
 from llm_gateway.configuration.load import load
-
-DIFFERS = 2
+from llm_gateway.management.reports import DIFFERS, print_report
 
 
 class Command(BaseCommand):
@@ -72,20 +71,7 @@ class Command(BaseCommand):
         )
 
     def _print(self, report: Report, *, plan: bool) -> None:
-        for sign, labels in (
-            ("+", report.created),
-            ("~", report.updated),
-            ("-", report.removed),
-        ):
-            for label in labels:
-                self.stdout.write(f"{sign} {label}")
-        for name, value in report.keys.items():
-            self.stdout.write(f"Key {name}: {value}  (shown only now)")
-        verb = "would be" if plan else "were"
-        self.stdout.write(
-            f"{len(report.created)} {verb} created, {len(report.updated)} updated,"
-            f" {len(report.removed)} removed; {report.unchanged} unchanged."
-        )
+        print_report(self.stdout, report, plan=plan)
         if report.left:
             self.stdout.write(
                 "No longer in the file, kept without --prune: " + ", ".join(report.left)

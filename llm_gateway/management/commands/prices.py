@@ -67,7 +67,8 @@ class Command(BaseCommand):
 
 
 def _line(one: Unpriced) -> str:
-    now = "has a price now" if one.priced_now else "has no price"
+    what = f" for {', '.join(one.units)}" if one.units else ""
+    now = f"has a price{what} now" if one.priced_now else f"has no price{what}"
     if not one.attempts:
         return f"{one.model}: {now}"
     return f"{one.model}: {now}; {one.attempts} attempts without one, the last {one.last:%Y-%m-%d}"

@@ -7,7 +7,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from typing_extensions import override
 
 from llm_gateway.models import Model
-from llm_gateway.price_book.recompute import Done, corrections, recompute, totals
+from llm_gateway.price_book.recompute import Done, Span, corrections, recompute, totals
 from tenants.money.foreground import foreground_session
 from tenants.money.store import StoreError
 from tenants.money.types import LedgerInUseError
@@ -29,18 +29,23 @@ class Command(BaseCommand):
             "--to", required=True, type=date.fromisoformat, dest="end", help="this day included"
         )
         parser.add_argument("--plan", action="store_true", help="print, and change nothing")
+        parser.add_argument(
+            "--margins",
+            action="store_true",
+            help="tenants' margins too, as they stand there now; else each pays what it paid then",
+        )
 
     @override
     def handle(self, *args: Any, **options: Any) -> None:
-        model, start, end = options["model"], options["start"], options["end"]
-        if not Model.objects.filter(name=model).exists():
-            raise CommandError(f"No model is named {model}.")
+        span = Span(options["model"], options["start"], options["end"], options["margins"])
+        if not Model.objects.filter(name=span.model).exists():
+            raise CommandError(f"No model is named {span.model}.")
         if options["plan"]:
-            self._tell("would be corrected", totals(corrections(model, start, end)))
+            self._tell("would be corrected", totals(corrections(span)))
             return
         try:
             with foreground_session() as session:
-                done = recompute(session, model, start, end, actor="recompute")
+                done = recompute(session, span, actor="recompute")
         except (LedgerInUseError, StoreError) as error:
             raise CommandError(str(error)) from None
         self._tell("corrected", done)

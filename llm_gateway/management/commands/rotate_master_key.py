@@ -8,6 +8,7 @@ from typing_extensions import override
 
 from llm_gateway import vault
 from llm_gateway.models import ProviderKey
+from llm_gateway.service import conversations
 from tenants import audit
 from tenants.alerts.models import AlertSink
 from tenants.install import rewrap_install_secrets
@@ -24,11 +25,12 @@ class Command(BaseCommand):
             sinks = self._rewrap_sinks()
             try:
                 installed = rewrap_install_secrets()
+                messages = conversations.rewrap_all()
             except SecretError as error:
                 raise CommandError(f"An install secret: {error}; nothing was changed.") from None
         self.stdout.write(
             f"{wrapped} provider keys and {sinks + installed} secrets of alert sinks and of the"
-            " installation are under the first key now."
+            f" installation are under the first key now, and {messages} messages of conversations."
         )
 
     def _rewrap_provider_keys(self) -> int:

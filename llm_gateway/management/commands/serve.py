@@ -3,11 +3,8 @@
 import os
 import shutil
 import sys
-import threading
-import time
+from functools import partial
 from typing import Any
-from urllib.error import URLError
-from urllib.request import urlopen
 
 import uvicorn
 from django.conf import settings
@@ -15,13 +12,13 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error, connection
 from django.db.migrations.executor import MigrationExecutor
 from typing_extensions import override
-from uvicorn.supervisors import Multiprocess
 
-from llm_gateway.models import GatewaySettings
+from llm_gateway.management.server import Server
+from llm_gateway.management.supervisor import FAILED_START, Supervisor
+from tenants.money.fleet import STARTED_TOGETHER
 
 APPLICATION = "mobius.asgi:application"
 MIB = 1024 * 1024
-LONGEST_START_S = 60.0
 
 
 class Command(BaseCommand):
@@ -39,15 +36,15 @@ class Command(BaseCommand):
         host, port, workers = options["host"], options["port"], options["workers"]
         _check_port(port)
         _check_workers(workers)
-        drain_s = _check_database()
+        _check_database()
         config = uvicorn.Config(
             APPLICATION,
             host=host,
             port=port,
             workers=workers,
             loop="uvloop",
-            http="httptools",
-            ws="websockets-sansio",
+            http="llm_gateway.edge.protocols:HttpProtocol",
+            ws="llm_gateway.edge.protocols:WebSocketProtocol",
             ws_max_size=MIB,
             ws_per_message_deflate=False,
             lifespan="on",
@@ -58,39 +55,22 @@ class Command(BaseCommand):
             proxy_headers=bool(settings.TRUSTED_PROXIES),
             forwarded_allow_ips=settings.TRUSTED_PROXIES,
             timeout_keep_alive=75,
-            timeout_graceful_shutdown=drain_s + 10,
         )
-        ready = f"Mobius is ready on http://{host}:{port}"
+        ready = partial(_say, f"Mobius is ready on http://{host}:{port}")
         if workers == 1:
             server = Server(config, ready)
             server.run()
             if not server.started:
-                sys.exit(3)
+                sys.exit(FAILED_START)
         else:
             _count_together()
-            threading.Thread(target=_announce, args=(host, port, ready), daemon=True).start()
-            Multiprocess(config, [config.bind_socket()]).run()
+            os.environ[STARTED_TOGETHER] = str(workers)
+            sys.exit(Supervisor(config, [config.bind_socket()], ready).run())
 
 
-class Server(uvicorn.Server):
-    """uvicorn's server, which says when it serves."""
-
-    def __init__(self, config: uvicorn.Config, ready: str) -> None:
-        super().__init__(config)
-        self._ready = ready
-
-    @override
-    async def shutdown(self, sockets: Any = None) -> None:
-        await super().shutdown(sockets)
-        # uvicorn would raise the signal again and die of it; a stop that was asked for is no death.
-        self._captured_signals.clear()
-
-    @override
-    async def startup(self, sockets: Any = None) -> None:
-        await super().startup(sockets)
-        if self.started:
-            sys.stdout.write(f"{self._ready}\n")
-            sys.stdout.flush()
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 def _check_port(port: int) -> None:
@@ -116,28 +96,13 @@ def _count_together() -> None:
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
 
 
-def _check_database() -> int:
-    """Return the configured drain time. Raises CommandError where nothing can be served."""
+def _check_database() -> None:
+    """Raise CommandError where nothing can be served."""
     try:
         executor = MigrationExecutor(connection)
         if executor.migration_plan(executor.loader.graph.leaf_nodes()):
             raise CommandError("The database is not migrated: run `manage.py migrate` first.")
-        row = GatewaySettings.objects.first()
     except Error as error:
         raise CommandError(f"The database cannot be reached: {error}") from None
     finally:
         connection.close()
-    return row.drain_seconds if row else 120
-
-
-def _announce(host: str, port: int, ready: str) -> None:
-    """Print the ready line once a worker answers."""
-    until = time.monotonic() + LONGEST_START_S
-    while time.monotonic() < until:
-        try:
-            with urlopen(f"http://{host}:{port}/readyz", timeout=1):
-                sys.stdout.write(f"{ready}\n")
-                sys.stdout.flush()
-                return
-        except (URLError, OSError):
-            time.sleep(0.05)
