@@ -7,7 +7,7 @@ hear "cancel" only after its end. Messages are those of contract §6.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,15 +26,18 @@ from llm_gateway.errors import (
     InvalidRequestError,
     PermissionDeniedError,
     RateLimitError,
+    ShutdownError,
 )
 from llm_gateway.scope import Scope
 from llm_gateway.service import process
 from llm_gateway.service.body import parse_body
 from llm_gateway.service.carried import Carried
 from llm_gateway.service.connections import Connection, connections
-from llm_gateway.service.credentials import authenticate
-from llm_gateway.service.headers import of_error
-from llm_gateway.service.inbound import Inbound, Unfinished
+from llm_gateway.service.credentials import HELD_KEY, identify
+from llm_gateway.service.headers import MAX_TOKENS, of_error
+from llm_gateway.service.inbound import Idempotency, Inbound, Unfinished
+from llm_gateway.service.once import REPLAYED, asked_once
+from llm_gateway.service.pressure import check_pressure
 from tenants.auth import CARRIERS
 from tenants.ids import new_id
 from tenants.types import Caller, usd
@@ -44,7 +47,7 @@ AUTH_WITHIN_S = 5.0
 MOST_MESSAGES, IN_SECONDS = 100, 2.0
 MOST_STREAMS = 100
 LONGEST_ID = 128
-UNAUTHORIZED, POLICY = 4401, 1008
+UNAUTHORIZED, POLICY, RESTARTING = 4401, 1008, 1012
 DONE = b"[DONE]"
 
 Message = dict[str, Any]
@@ -83,6 +86,7 @@ class GatewayConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels 
         self._streams: dict[str, asyncio.Task[None]] = {}
         self._arrivals: deque[float] = deque(maxlen=MOST_MESSAGES + 1)
         self._closed = False
+        self._back_after_s: float | None = None  # once the process leaves
 
     # --- coming and going -----------------------------------------------------------------------
 
@@ -127,6 +131,12 @@ class GatewayConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels 
     async def _key_stopped(self) -> None:
         await self.close(UNAUTHORIZED)
 
+    async def _leave(self, back_after_s: float) -> None:
+        """Close once the streams have ended; say when to come back, which others do elsewhere."""
+        self._back_after_s = back_after_s
+        if not self._streams:
+            await self.close(RESTARTING, f"retry-after-ms={back_after_s * 1000:.0f}")
+
     async def _refuse(self, error: GatewayError) -> None:
         """Answer the handshake with the error's status."""
         request_id = new_id()
@@ -142,13 +152,13 @@ class GatewayConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels 
     async def _authenticate(self, carrier: Mapping[bytes, bytes]) -> None:
         """Take a key for the connection's. Raises GatewayError."""
         caller = await self._caller(carrier)
-        connection = Connection(caller, carrier, self._key_stopped)
+        connection = Connection(caller, carrier, self._key_stopped, self._leave)
         connections(self._runtime).join(connection)
         self._connection = connection
 
     async def _caller(self, carrier: Mapping[bytes, bytes]) -> Caller:
         """Return who calls, as it stands now. Raises GatewayError."""
-        caller = await authenticate(self._runtime, self.scope, carrier)
+        caller = await identify(self._runtime, self.scope, carrier)
         if not may("ws", "-", ROUTE, caller.scopes):
             raise PermissionDeniedError("This key may not call this endpoint.")
         return caller
@@ -181,17 +191,25 @@ class GatewayConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels 
 
     async def _first(self, message: Message) -> None:
         """Take the key: nothing else is read before it."""
-        key = message.get("key")
-        if message.get("type") != "auth" or not isinstance(key, str):
-            raise InvalidApiKeyError('Send {"type": "auth", "key": …} first.')
-        await self._authenticate({b"authorization": b"Bearer " + key.encode()})
+        await self._authenticate(self._carrier(message))
         if self._deadline is not None:
             self._deadline.cancel()
+
+    def _carrier(self, message: Message) -> Mapping[bytes, bytes]:
+        """Return what the first message authenticates by. Raises InvalidApiKeyError."""
+        key, held = message.get("key"), message.get("key_id")
+        if message.get("type") == "auth" and isinstance(key, str) and held is None:
+            return {b"authorization": b"Bearer " + key.encode()}
+        cookie = dict(self.scope["headers"]).get(b"cookie")
+        if message.get("type") == "auth" and isinstance(held, str) and key is None and cookie:
+            # The handshake has seen that the page is one of ours.
+            return {b"cookie": cookie, HELD_KEY: held.encode("latin-1", "replace")}
+        raise InvalidApiKeyError('Send {"type": "auth", "key": …} first.')
 
     def _handle(self, stream_id: str, message: Message) -> None:
         match message.get("type"):
             case "chat.create":
-                self._create(stream_id, message.get("request"))
+                self._create(stream_id, message)
             case "chat.cancel":
                 # One that has just ended is none to complain of.
                 if stream_id in self._streams:
@@ -201,25 +219,32 @@ class GatewayConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels 
                     "'type' must be chat.create or chat.cancel.", param="type"
                 )
 
-    def _create(self, stream_id: str, request: object) -> None:
+    def _create(self, stream_id: str, message: Message) -> None:
+        request = message.get("request")
         if not isinstance(request, dict):
             raise InvalidRequestError("'request' must be a chat completions body.", param="request")
+        wanted = None
+        if (key := message.get("idempotency_key")) is not None:
+            wanted = asked_once(key, ROUTE, request)
         if stream_id in self._streams:
             raise InvalidRequestError(f"The stream {stream_id!r} is running already.", param="id")
+        if self._back_after_s is not None:
+            raise ShutdownError("The server is shutting down.", retry_after_s=1)
         if len(self._streams) >= MOST_STREAMS:
             raise RateLimitError(f"{MOST_STREAMS} streams run on this connection.", retry_after_s=1)
-        self._streams[stream_id] = asyncio.create_task(self._stream(stream_id, request))
+        running = self._stream(stream_id, request, wanted)
+        self._streams[stream_id] = asyncio.create_task(running)
 
     # --- one stream -----------------------------------------------------------------------------
 
-    async def _stream(self, stream_id: str, request: Message) -> None:
+    async def _stream(self, stream_id: str, request: Message, wanted: Idempotency | None) -> None:
         """Run a stream; its id is free again when its last message is sent."""
         request_id = new_id()
         self._runtime.in_flight += 1
         try:
-            last = await self._generate(stream_id, request, request_id)
+            last = await self._generate(stream_id, await self._inbound(request, request_id, wanted))
         except GatewayError as error:
-            last = {"type": "error", "error": _told(error, request_id)}
+            last = {"type": "error", "error": _told(error, request_id), **_noted(error.headers)}
         except asyncio.CancelledError:
             last = {"type": "chat.cancelled"}
         except Exception:
@@ -230,10 +255,11 @@ class GatewayConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels 
             self._runtime.in_flight -= 1
             del self._streams[stream_id]
         await self._say(**last, id=stream_id)
+        if self._back_after_s is not None:
+            await self._leave(self._back_after_s)
 
-    async def _generate(self, stream_id: str, request: Message, request_id: UUID) -> Message:
+    async def _generate(self, stream_id: str, inbound: Inbound) -> Message:
         """Ask and pass the chunks on; return the last message. Raises GatewayError."""
-        inbound = await self._inbound(request, request_id)
         said = _Said()
         async with Scope() as closing:
             carried = Carried(self._runtime, inbound)
@@ -247,10 +273,13 @@ class GatewayConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels 
             "type": "chat.done",
             "usage": said.usage,
             "cost_usd": usd(answer.cost_nano()),
-            "request_id": str(request_id),
+            "request_id": dict(answer.headers)[b"x-request-id"].decode(),
+            **_noted(answer.headers),
         }
 
-    async def _inbound(self, request: Message, request_id: UUID) -> Inbound:
+    async def _inbound(
+        self, request: Message, request_id: UUID, idempotency: Idempotency | None
+    ) -> Inbound:
         """Return the request of a stream, authorised anew. Raises GatewayError."""
         assert self._connection is not None  # noqa: S101 - `receive` sees to it
         try:
@@ -258,6 +287,7 @@ class GatewayConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels 
         except InvalidApiKeyError:
             await self.close(UNAUTHORIZED)
             raise
+        check_pressure(self._runtime, caller.tenant_id)
         options = request.get("stream_options") or {}
         if not isinstance(options, dict):
             raise InvalidRequestError("'stream_options' must be an object.", param="stream_options")
@@ -270,6 +300,7 @@ class GatewayConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels 
             endpoint=ROUTE,
             body={**request, **wanted},
             started=self._runtime.clock(),
+            idempotency=idempotency,
         )
 
     async def _pass_on(self, stream_id: str, carried: Carried, said: _Said) -> None:
@@ -295,6 +326,15 @@ class GatewayConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels 
             await self.send(text_data=_encode(message).decode())
         except (OSError, RuntimeError):  # a server says in either way that nobody listens
             self._closed = True
+
+
+def _noted(headers: Iterable[tuple[bytes, bytes]]) -> Message:
+    """Return what headers say of an answer: it is given again, a budget made it shorter."""
+    said = dict(headers)
+    noted: Message = {"replayed": True} if REPLAYED[0] in said else {}
+    if (tokens := said.get(MAX_TOKENS)) is not None:
+        noted["max_tokens"] = int(tokens)
+    return noted
 
 
 def _told(error: GatewayError, request_id: UUID) -> object:

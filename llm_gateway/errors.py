@@ -6,8 +6,11 @@ GatewayError
 │   │   ├── UnexpressibleError             the target's protocol has no word for a field
 │   │   ├── ModelNotPricedError            a hard budget needs a price
 │   │   ├── ContextLengthError             too long for every candidate
-│   │   └── ContentBlockedError            a guardrail said no
+│   │   ├── ContentBlockedError            a guardrail said no
+│   │   └── MalformedRequestError          a head that others could read differently
 │   ├── RejectedError                  the upstream's own 400, 413, 422
+│   │   ├── PromptTooLongError             for this model
+│   │   └── ContentPolicyError             its rules for content
 │   ├── InvalidApiKeyError             401
 │   ├── BudgetError                    402
 │   ├── PermissionDeniedError          403
@@ -15,8 +18,12 @@ GatewayError
 │   ├── NotFoundError                  404, any other object
 │   ├── IdempotencyError               409 or 422, of an Idempotency-Key
 │   ├── TooLargeError                  413
+│   │   ├── UrlTooLongError                414
+│   │   └── HeadTooLargeError              431
 │   ├── RateLimitError                 429, one of our own limits
+│   ├── CallerLeftError                499, heard by nobody
 │   └── LoopError                      508
+├── SchemaMismatchError            422, what the model said is not of the shape asked for
 ├── RefusalError                   we cannot serve now: 503
 │   ├── OverloadedError
 │   ├── LedgerUnavailableError
@@ -39,7 +46,10 @@ GatewayError
 
 from collections.abc import Mapping, Sequence
 from enum import Enum
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
+
+# For what a route may name other targets: another model may take what this one will not.
+Rejection = Literal["context_length", "content_policy"]
 
 
 class Certainty(Enum):
@@ -60,7 +70,9 @@ class GatewayError(Exception):
     param: str | None = None
     retry_after_s: float | None = None
     should_retry: bool | None = None
+    closes: ClassVar[bool] = False  # the connection: what is left of the request is not read
     headers: Sequence[tuple[bytes, bytes]] = ()  # of the answer it becomes
+    rejection: ClassVar[Rejection | None] = None
 
     def __init__(
         self,
@@ -98,11 +110,18 @@ class ModelNotPricedError(InvalidRequestError):
 
 class ContextLengthError(InvalidRequestError):
     code = "context_length_exceeded"
+    rejection = "context_length"
 
 
 class ContentBlockedError(InvalidRequestError):
     code = "content_blocked"
     category = "content_policy"
+
+
+class MalformedRequestError(InvalidRequestError):
+    """The head of the request could be read in more than one way."""
+
+    closes = True
 
 
 class RejectedError(CallerError):
@@ -123,6 +142,15 @@ class RejectedError(CallerError):
         self.status, self.code = status, code
 
 
+class PromptTooLongError(RejectedError):
+    rejection = "context_length"
+
+
+class ContentPolicyError(RejectedError):
+    category = "content_policy"
+    rejection = "content_policy"
+
+
 class InvalidApiKeyError(CallerError):
     status, code, category = 401, "invalid_api_key", "authentication"
 
@@ -133,6 +161,10 @@ class BudgetError(CallerError):
 
 class PermissionDeniedError(CallerError):
     status, code, category = 403, "permission_denied", "authentication"
+
+
+class SecondFactorNeededError(PermissionDeniedError):
+    code = "second_factor_needed"
 
 
 class ModelNotFoundError(CallerError):
@@ -150,7 +182,7 @@ class MethodNotAllowedError(CallerError):
 class RequestTimeoutError(CallerError):
     """The caller's body did not arrive in time."""
 
-    status, code = 408, "request_timeout"
+    status, code, closes = 408, "request_timeout", True
 
 
 class IdempotencyError(CallerError):
@@ -169,11 +201,19 @@ class IdempotencyNotReplayableError(IdempotencyError):
 
 
 class TooLargeError(CallerError):
-    status, code = 413, "request_too_large"
+    status, code, closes = 413, "request_too_large", True
+
+
+class UrlTooLongError(TooLargeError):
+    status = 414
+
+
+class HeadTooLargeError(TooLargeError):
+    status = 431
 
 
 class UnsupportedEncodingError(CallerError):
-    status, code = 415, "unsupported_encoding"
+    status, code, closes = 415, "unsupported_encoding", True
 
 
 class RateLimitError(CallerError):
@@ -183,8 +223,21 @@ class RateLimitError(CallerError):
     should_retry = None
 
 
+class CallerLeftError(CallerError):
+    """The caller hung up: nobody hears this, it is what the record says."""
+
+    status, code = 499, "caller_left"
+
+
 class LoopError(CallerError):
     status, code = 508, "gateway_loop"
+
+
+class SchemaMismatchError(GatewayError):
+    """The model was asked twice and said nothing of the shape asked for; `detail` has its words."""
+
+    status, code, category = 422, "schema_mismatch", "parsing"
+    should_retry: bool | None = False
 
 
 class RefusalError(GatewayError):
@@ -275,6 +328,7 @@ class UnexpectedStatusError(UpstreamError):
     category = "unknown"
     certainty = Certainty.REJECTED
     counts_for_breaker = False
+    should_retry: bool | None = False
 
 
 class ServerFaultError(UpstreamError):

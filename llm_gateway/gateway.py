@@ -9,18 +9,21 @@ end, so that the request log is written.
 """
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from typing import Any, TypedDict
+from typing import Any, Protocol, TypedDict
 
 from typing_extensions import Unpack
 
 from llm_gateway.errors import GatewayError, InvalidApiKeyError, PermissionDeniedError
 from llm_gateway.scope import Scope
-from llm_gateway.service import asking, catalogue, process
+from llm_gateway.service import asking, catalogue, chatting, process
 from llm_gateway.service.asking import Chunk, Completion, Embeddings
 from llm_gateway.service.carried import Carried
 from llm_gateway.service.catalogue import ModelInfo
+from llm_gateway.service.controls import identifier
+from llm_gateway.service.counting import Tokens, count_body
 from llm_gateway.service.home import at_home, wait_at_home
 from llm_gateway.service.inbound import Controls
+from llm_gateway.service.once import asked_once
 from llm_gateway.service.runtime import Runtime
 from llm_gateway.types import StrategyName
 from tenants.auth import load_caller_of
@@ -34,9 +37,12 @@ __all__ = [
     "Embeddings",
     "GatewayError",
     "ModelInfo",
+    "Tokens",
     "complete",
+    "count_tokens",
     "embed",
     "models",
+    "race",
     "stream",
     "sync",
 ]
@@ -47,18 +53,33 @@ Messages = str | Sequence[Mapping[str, Any]]
 ENDPOINT = "python"
 
 
+class Model(Protocol):
+    """A class of Pydantic's, or one that knows the same two words."""
+
+    def model_json_schema(self) -> dict[str, Any]: ...
+    def model_validate(self, value: Any, /) -> Any: ...  # noqa: ANN401 - an instance of it
+
+
 class Way(TypedDict, total=False):
-    """How a request is led, beside its content; see the headers of contract §4."""
+    """How a request is led, beside its content; see the headers of contract §4.
+
+    Under an `idempotency_key` the same call again gets the same answer for a day, unpaid.
+    """
 
     provider: str
     strategy: StrategyName
     fallbacks: bool
     timeout_s: float
     tags: Mapping[str, str]
+    run: str
+    idempotency_key: str
 
 
 class Chat(Way, total=False):
-    """What a chat may say beside its messages; without a model, the default one is asked."""
+    """What a chat may say beside its messages; without a model, the default one is asked.
+
+    With a `response_model` the answer's `object` is one of it, with a `response_schema` the value.
+    """
 
     model: str
     temperature: float
@@ -66,14 +87,37 @@ class Chat(Way, total=False):
     top_p: float
     stop: list[str]
     user: str
+    prompt_template: str | Mapping[str, Any]
+    conversation: str
+    optimize_prompt: bool | int
+    response_schema: Mapping[str, Any]
+    response_model: Model
 
 
-async def complete(tenant: Who, messages: Messages, **options: Unpack[Chat]) -> Completion:
-    """Return the whole answer; `messages` are as OpenAI writes them, or the text of one."""
+async def complete(
+    tenant: Who, messages: Messages | None = None, **options: Unpack[Chat]
+) -> Completion:
+    """Return the whole answer; `messages` are as OpenAI writes them, or the text of one.
+
+    None: `prompt_template` says them.
+    """
     return await at_home(_complete(tenant, messages, options))
 
 
-async def stream(tenant: Who, messages: Messages, **options: Unpack[Chat]) -> AsyncIterator[Chunk]:
+async def race(
+    tenant: Who,
+    messages: Messages | None = None,
+    *,
+    models: Sequence[str],
+    **options: Unpack[Chat],
+) -> Completion:
+    """Return the first good answer of 2 to 5 models asked at once; the others are ended."""
+    return await at_home(_race(tenant, messages, models, options))
+
+
+async def stream(
+    tenant: Who, messages: Messages | None = None, **options: Unpack[Chat]
+) -> AsyncIterator[Chunk]:
     """Yield the answer as it is written; the last chunk has usage and cost.
 
     One that is left early is closed with `contextlib.aclosing`; what it cost is settled anyway.
@@ -93,6 +137,27 @@ async def embed(
     return await at_home(_embed(tenant, texts, model, way))
 
 
+async def count_tokens(
+    tenant: Who, messages: Messages, models: str | Sequence[str] | None = None
+) -> Tokens:
+    """Return the tokens of a chat's input for each model, with how sure that is; nothing is sent.
+
+    Without models, for the one that would be asked.
+    """
+    return await at_home(_count(tenant, messages, models))
+
+
+def _wanted(
+    capability: str | None, min_context: int, min_quality: int, provider: str | None
+) -> catalogue.Wanted:
+    return catalogue.Wanted(
+        capability=capability,
+        min_context=min_context,
+        min_quality=min_quality,
+        provider=provider,
+    )
+
+
 class _Models:
     async def list(
         self,
@@ -100,10 +165,11 @@ class _Models:
         *,
         capability: str | None = None,
         min_context: int = 0,
+        min_quality: int = 0,
         provider: str | None = None,
     ) -> list[ModelInfo]:
         """Return the models a tenant may call, with capabilities, prices and health."""
-        wanted = catalogue.Wanted(capability=capability, min_context=min_context, provider=provider)
+        wanted = _wanted(capability, min_context, min_quality, provider)
         return await at_home(_list(tenant, wanted))
 
 
@@ -114,9 +180,10 @@ class _SyncModels:
         *,
         capability: str | None = None,
         min_context: int = 0,
+        min_quality: int = 0,
         provider: str | None = None,
     ) -> list[ModelInfo]:
-        wanted = catalogue.Wanted(capability=capability, min_context=min_context, provider=provider)
+        wanted = _wanted(capability, min_context, min_quality, provider)
         return wait_at_home(_list(tenant, wanted))
 
 
@@ -125,10 +192,24 @@ class _Sync:
 
     models = _SyncModels()
 
-    def complete(self, tenant: Who, messages: Messages, **options: Unpack[Chat]) -> Completion:
+    def complete(
+        self, tenant: Who, messages: Messages | None = None, **options: Unpack[Chat]
+    ) -> Completion:
         return wait_at_home(_complete(tenant, messages, options))
 
-    def stream(self, tenant: Who, messages: Messages, **options: Unpack[Chat]) -> Iterator[Chunk]:
+    def race(
+        self,
+        tenant: Who,
+        messages: Messages | None = None,
+        *,
+        models: Sequence[str],
+        **options: Unpack[Chat],
+    ) -> Completion:
+        return wait_at_home(_race(tenant, messages, models, options))
+
+    def stream(
+        self, tenant: Who, messages: Messages | None = None, **options: Unpack[Chat]
+    ) -> Iterator[Chunk]:
         chunks = _stream(tenant, messages, options)
         try:
             while (chunk := wait_at_home(_next(chunks))) is not None:
@@ -140,6 +221,11 @@ class _Sync:
         self, tenant: Who, texts: Sequence[str], model: str | None = None, **way: Unpack[Way]
     ) -> Embeddings:
         return wait_at_home(_embed(tenant, texts, model, way))
+
+    def count_tokens(
+        self, tenant: Who, messages: Messages, models: str | Sequence[str] | None = None
+    ) -> Tokens:
+        return wait_at_home(_count(tenant, messages, models))
 
     def close(self) -> None:
         """Write what is left and give everything back; the next call opens it anew."""
@@ -153,27 +239,48 @@ sync = _Sync()
 # --- where the runtime lives ---------------------------------------------------------------------
 
 
-async def _complete(tenant: Who, messages: Messages, options: Chat) -> Completion:
-    asker = await _asker(tenant, options)
-    inbound = asking.chat(asker, _body(messages, options))
-    async with Scope() as closing:
-        carried = Carried(asker.runtime, inbound)
-        closing.on_close(carried.end)
-        return asking.completion(await carried.answer(), inbound, asker.runtime)
+async def _complete(tenant: Who, messages: Messages | None, options: Chat) -> Completion:
+    body = _body(messages, options)
+    return await _whole(await _asker(tenant, options, body), body, options)
 
 
-async def _stream(tenant: Who, messages: Messages, options: Chat) -> AsyncIterator[Chunk]:
-    asker = await _asker(tenant, options)
-    inbound = asking.chat(asker, {**_body(messages, options), "stream": True})
+async def _race(
+    tenant: Who, messages: Messages | None, names: Sequence[str], options: Chat
+) -> Completion:
+    asking.check_racers(names)
+    body = {**_body(messages, options), "model": names[0]}
+    asker = await _asker(tenant, options, {**body, "models": list(names)})
+    return await _whole(asking.racing(asker, names[1:]), body, options)
+
+
+async def _whole(asker: asking.Asker, body: dict[str, Any], options: Chat) -> Completion:
+    chat = await chatting.chat_of(asker, body, _build(options))
     async with Scope() as closing:
-        carried = Carried(asker.runtime, inbound)
+        carried = Carried(asker.runtime, chat.inbound)
         closing.on_close(carried.end)
-        async for chunk in asking.chunks(carried, await carried.answer()):
+        return await chatting.whole(chat, await carried.answer(), asker)
+
+
+async def _stream(tenant: Who, messages: Messages | None, options: Chat) -> AsyncIterator[Chunk]:
+    body = {**_body(messages, options), "stream": True}
+    asker = await _asker(tenant, options, body)
+    chat = await chatting.chat_of(asker, body, _build(options))
+    async with Scope() as closing:
+        carried = Carried(asker.runtime, chat.inbound)
+        closing.on_close(carried.end)
+        async for chunk in chatting.pieces(chat, carried, await carried.answer()):
             yield chunk
 
 
+async def _count(tenant: Who, messages: Messages, models: str | Sequence[str] | None) -> Tokens:
+    runtime = await process.opened()
+    caller = await _caller(runtime, tenant)
+    names = [models] if isinstance(models, str) else models
+    return await count_body(runtime, caller, _body(messages, {}), names)
+
+
 async def _embed(tenant: Who, texts: Sequence[str], model: str | None, way: Way) -> Embeddings:
-    asker = await _asker(tenant, way)
+    asker = await _asker(tenant, way, {"texts": list(texts), "model": model})
     inbound = asking.embed(asker, list(texts), model)
     async with Scope() as closing:
         carried = Carried(asker.runtime, inbound)
@@ -194,15 +301,20 @@ async def _close(chunks: AsyncIterator[Chunk]) -> None:
     await chunks.aclose()  # type: ignore[attr-defined] # a generator of our own
 
 
-async def _asker(tenant: Who, way: Way) -> asking.Asker:
+async def _asker(tenant: Who, way: Way, asked: Mapping[str, Any]) -> asking.Asker:
+    """Return who asks, and how; `asked` is what an idempotency key stands for."""
     runtime = await process.opened()
     given = {name: way[name] for name in Way.__annotations__ if name in way}  # type: ignore[literal-required] # its own
+    key = given.pop("idempotency_key", None)
+    waits = {"total": given.pop("timeout_s")} if "timeout_s" in given else {}
+    identifier(way.get("run"), "run")
     return asking.Asker(
         runtime=runtime,
         caller=await _caller(runtime, tenant),
         endpoint=ENDPOINT,
         request_id=new_id(),
-        controls=Controls(**given),
+        controls=Controls(waits=waits, **given),
+        idempotency=None if key is None else asked_once(key, ENDPOINT, asked),
     )
 
 
@@ -218,8 +330,20 @@ async def _caller(runtime: Runtime, tenant: Who) -> Caller:
     return caller
 
 
-def _body(messages: Messages, options: Chat) -> dict[str, Any]:
+def _body(messages: Messages | None, options: Chat) -> dict[str, Any]:
     said = {name: value for name, value in options.items() if name not in Way.__annotations__}
+    shape = options.get("response_model")
+    if shape is not None:
+        del said["response_model"]
+        said["response_schema"] = shape.model_json_schema()
+    if messages is None:
+        return said
     if isinstance(messages, str):
         return {**said, "prompt": messages}
     return {**said, "messages": list(messages)}
+
+
+def _build(options: Chat) -> asking.Build | None:
+    """Return what makes a caller's own object of an answer's value."""
+    shape = options.get("response_model")
+    return None if shape is None else shape.model_validate

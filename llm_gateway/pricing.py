@@ -2,11 +2,11 @@
 
 All amounts are whole nano-dollars. A missing line is never taken to be free: cache reads and
 writes without a price cost what fresh input costs; reasoning, audio and images without one are part
-of input and output; and tokens with no price at all raise UnpricedError. Seconds of audio and tool
-calls are billed where the model's price has a line for them.
+of input and output; and tokens with no price at all raise UnpricedError. What a provider bills and
+no line stands for, or only a cheaper one, is a line without a price: the cost says what is missing.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import date
 from functools import lru_cache
 
@@ -19,18 +19,29 @@ PER = 1_000_000
 
 # Allowances for what a provider adds to the bytes we send (money.md §4.2). A message or tool costs
 # a few tokens of framing; tools add a hidden system prompt of up to 530 tokens (Anthropic's table
-# "tool use system prompt token count"); an image costs up to 4,784 tokens there.
+# "tool use system prompt token count").
 ITEM_TOKENS = 16
 TOOLS_TOKENS = 600
-IMAGE_TOKENS = 5_000
 
-
-# Names of all lines of a price: of tokens, and of one request, tool call or second of audio.
+# Names of all lines of a price: of tokens, and of one request, image, second of audio or tool call.
 LINES = (
     *("input", "output", "cache_read", "cache_write", "cache_write_1h", "reasoning"),
     *("audio_input", "audio_output", "image_input", "image_output"),
-    *("request", "audio_second", "tool_call"),
+    *("request", "image", "audio_second", "tool_call"),
 )
+# Units that may cost more than the line that stands in for one of their own, or that none stands in
+# for: the lines that say what they cost, and the one that stands in.
+UNITS: Mapping[str, tuple[tuple[str, ...], str | None]] = {
+    "cache_write_token": (("cache_write",), "input"),
+    "cache_write_1h_token": (("cache_write_1h",), "input"),
+    "audio_input_token": (("audio_input", "audio_second"), "input"),
+    "audio_output_token": (("audio_output",), "output"),
+    "image_output_token": (("image_output",), "output"),
+    "audio_second": (("audio_second", "audio_input"), "input"),
+    "tool_call": (("tool_call",), None),
+    "request": (("request",), None),
+    "other_model_token": ((), None),
+}
 Used = tuple[str, int, int | None]
 
 
@@ -42,14 +53,23 @@ class UnpricedError(LookupError):
         self.unit = unit
 
 
-class Line(Struct, frozen=True, kw_only=True):
-    """`units` at `price_nano` for each `per` of them."""
+# The line of a cost that the provider told: nothing of it is reckoned by a price.
+TOLD = "told"
+
+
+class Line(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """`units` at `price_nano` for each `per` of them.
+
+    None is a price that nobody knows: another line has charged them, for less than they may cost,
+    or none. `version` is the margin's.
+    """
 
     unit: str
     units: int
     per: int
-    price_nano: int
+    price_nano: int | None
     amount_nano: int
+    version: int | None = None
 
 
 class Cost(Struct, frozen=True):
@@ -58,18 +78,27 @@ class Cost(Struct, frozen=True):
     total_nano: int
     lines: tuple[Line, ...] = ()
 
+    @property
+    def unpriced(self) -> bool:
+        """Say whether something was used that has no price."""
+        return any(line.price_nano is None for line in self.lines)
 
-def cost(usage: Usage, price: Price) -> Cost:
+
+def cost(usage: Usage, price: Price, *, request_fee: bool = False) -> Cost:
     """Return the cost of one answer, each line rounded half-even.
 
-    Raises UnpricedError when a kind of token was used that the price has no line for.
+    `request_fee` says that the provider bills the request itself, so that a price has to know it.
+
+    Raises UnpricedError when tokens were used that no line of the price could stand for.
     """
-    sheet = _sheet(price, usage.input)
+    tiered = _tiered(price, usage.input)
+    sheet = _filled(tiered)
     used = (*_used_of_input(usage, sheet), *_used_of_output(usage, sheet))
     lines = [_line(unit, units, price_nano) for unit, units, price_nano in used if units]
     lines += [
         Line(unit=unit, units=units, per=1, price_nano=fee, amount_nano=units * fee)
         for unit, units, fee in (
+            ("image", usage.images, sheet.image),
             ("audio_second", usage.audio_seconds, sheet.audio_second),
             ("tool_call", usage.tool_calls, sheet.tool_call),
             ("request", 1, sheet.request),
@@ -78,8 +107,33 @@ def cost(usage: Usage, price: Price) -> Cost:
     ]
     listed = sum(line.amount_nano for line in lines)
     if price.margin_ppm and listed:
-        lines.append(_margin(listed, price.margin_ppm))
+        lines.append(_margin(listed, price))
+    lines += [
+        Line(unit=unit, units=units, per=1, price_nano=None, amount_nano=0)
+        for unit, units in _beyond(usage, request_fee=request_fee)
+        if units and not is_known(tiered, unit)
+    ]
     return Cost(sum(line.amount_nano for line in lines), tuple(lines))
+
+
+def as_told(cost_nano: int, price: Price | None) -> Cost:
+    """Return the cost of an answer by what its provider says, with the margin of the price."""
+    told = Line(unit=TOLD, units=1, per=1, price_nano=cost_nano, amount_nano=cost_nano)
+    if price is None or not price.margin_ppm or not cost_nano:
+        return Cost(cost_nano, (told,))
+    margin = _margin(cost_nano, price)
+    return Cost(cost_nano + margin.amount_nano, (told, margin))
+
+
+def is_known(price: Price, unit: str) -> bool:
+    """Say whether a price tells what a unit costs: by a line of its own, or all of it is free.
+
+    Who reviews prices names what costs more than the line that stands in for it.
+    """
+    own, other = UNITS[unit]
+    if any(getattr(price, line) is not None for line in own):
+        return True
+    return other is not None and (price.reviewed or getattr(price, other) == 0)
 
 
 def bound(
@@ -87,22 +141,25 @@ def bound(
     *,
     input_tokens: int,
     output_tokens: int,
-    media: bool = False,
+    images: int = 0,
     audio_seconds: int = 0,
     tool_calls: int = 0,
 ) -> int:
     """Return nano-dollars that no answer within these bounds can cost more than.
 
-    Only with `media` may the input hold audio or images, which may be dearer than text. Raises
-    UnpricedError when it could use tokens that the price has no line for.
+    Without images and sound all of the input is text, which may be cheaper. Raises UnpricedError
+    when it could use tokens that the price has no line for.
     """
+    media = bool(images or audio_seconds)
     sheets = [_sheet(price, 0)]
     if price.tiers:
         sheets += [_sheet(price, t.above_input_tokens + 1) for t in _reached(price, input_tokens)]
-    fee = (
-        (price.request or 0)
-        + audio_seconds * (price.audio_second or 0)
-        + tool_calls * (price.tool_call or 0)
+    fee = max(
+        (sheet.request or 0)
+        + images * (sheet.image or 0)
+        + audio_seconds * (sheet.audio_second or 0)
+        + tool_calls * (sheet.tool_call or 0)
+        for sheet in sheets
     )
     if input_tokens:
         fee += max(
@@ -111,18 +168,30 @@ def bound(
     if output_tokens:
         fee += max(_side("output_token", output_tokens, _output_lines(sheet)) for sheet in sheets)
     # Grows with what it is laid on, whatever its sign: a margin of a bound bounds the margin.
-    return fee + _margin(fee, price.margin_ppm).amount_nano if price.margin_ppm else fee
+    return fee + _margin(fee, price).amount_nano if price.margin_ppm else fee
+
+
+def saved_when_warm(price: Price, tokens: int) -> int:
+    """Return by how much `bound` is too high where so many tokens come from a provider's cache."""
+    sheet = _sheet(price, tokens)
+    if price.cache_read is None or sheet.cache_read is None:
+        return 0
+    dearest = max(line for line in _input_lines(sheet, False) if line is not None)
+    return tokens * (dearest - sheet.cache_read) // PER
 
 
 @lru_cache(maxsize=4096)
 def is_free(price: Price) -> bool:
     """Say whether every line is an explicit 0, so that no budget binds (money.md §4.11)."""
     sheets = [_sheet(price, 0), *(_sheet(price, t.above_input_tokens + 1) for t in price.tiers)]
-    fees = (price.request, price.audio_second, price.tool_call)
-    return not any(fees) and all(
+    return all(
         line == 0
         for sheet in sheets
-        for line in (*_input_lines(sheet, True), *_output_lines(sheet))
+        for line in (
+            *(*_input_lines(sheet, True), *_output_lines(sheet)),
+            *(fee or 0 for fee in (sheet.request, sheet.image, sheet.audio_second)),
+            sheet.tool_call or 0,
+        )
     )
 
 
@@ -147,7 +216,7 @@ def price_for(deployment: Deployment, terms: Terms | None, day: date) -> Price |
         return listed
     begun = [margin for margin in terms.margins if margin.valid_from <= day]
     margin = max(begun, key=lambda margin: (margin.valid_from, margin.id), default=None)
-    return replace(listed, margin_ppm=margin.ppm) if margin else listed
+    return replace(listed, margin_ppm=margin.ppm, margin_id=margin.id) if margin else listed
 
 
 def has_lines(price: Price) -> bool:
@@ -156,17 +225,13 @@ def has_lines(price: Price) -> bool:
 
 
 def input_bound(
-    size: int,
-    *,
-    items: int,
-    tools: bool = False,
-    images: int = 0,
-    image_tokens: int = IMAGE_TOKENS,
+    size: int, *, items: int, tools: int = 0, images: int = 0, image_tokens: int = 0
 ) -> int:
     """Return tokens that a rendered request with `size` bytes of text cannot exceed.
 
     No tokenizer makes more tokens than there are bytes; what the provider adds is allowed for.
-    Inline media is no text: leave its bytes out and count it in `images`.
+    Inline media is no text: leave its bytes out and count it in `images`, each of `image_tokens`.
+    `tools` is how many of its requests may call tools.
     """
     return size + items * ITEM_TOKENS + tools * TOOLS_TOKENS + images * image_tokens
 
@@ -177,21 +242,18 @@ def _reached(price: Price, input_tokens: int) -> list[Tier]:
 
 def _sheet(price: Price, input_tokens: int) -> Price:
     """Return the price with the tier of this input laid over it and its gaps filled."""
+    return _filled(_tiered(price, input_tokens))
+
+
+def _tiered(price: Price, input_tokens: int) -> Price:
     if not price.tiers:
-        return _filled(price)
+        return price
     reached = _reached(price, input_tokens)
-    tier = max(reached, key=lambda tier: tier.above_input_tokens) if reached else None
-    if tier is not None:
-        price = replace(
-            price,
-            input=_first(tier.input, price.input),
-            output=_first(tier.output, price.output),
-            cache_read=_first(tier.cache_read, price.cache_read),
-            cache_write=_first(tier.cache_write, price.cache_write),
-            cache_write_1h=_first(tier.cache_write_1h, price.cache_write_1h),
-            reasoning=_first(tier.reasoning, price.reasoning),
-        )
-    return _filled(price)
+    if not reached:
+        return price
+    tier = max(reached, key=lambda tier: tier.above_input_tokens)
+    laid = {name: line for name in LINES if (line := getattr(tier, name)) is not None}
+    return replace(price, **laid)
 
 
 @lru_cache(maxsize=4096)
@@ -241,6 +303,24 @@ def _used_of_output(usage: Usage, sheet: Price) -> tuple[Used, ...]:
     )
 
 
+def _beyond(usage: Usage, *, request_fee: bool) -> tuple[tuple[str, int], ...]:
+    """Return how many of each unit were used that `UNITS` names.
+
+    Who bills the request bills searches by that.
+    """
+    return (
+        ("request", int(request_fee)),
+        ("cache_write_token", usage.cache_write),
+        ("cache_write_1h_token", usage.cache_write_1h),
+        ("audio_input_token", usage.audio_input),
+        ("audio_output_token", usage.audio_output),
+        ("image_output_token", usage.image_output),
+        ("audio_second", usage.audio_seconds),
+        ("tool_call", 0 if request_fee else usage.tool_calls),
+        ("other_model_token", usage.other_model),
+    )
+
+
 def _input_lines(sheet: Price, media: bool) -> tuple[int | None, ...]:
     apart = (sheet.audio_input, sheet.image_input) if media else ()
     return (
@@ -254,9 +334,16 @@ def _output_lines(sheet: Price) -> tuple[int | None, ...]:
     return (sheet.output, *(line for line in apart if line is not None))
 
 
-def _margin(listed: int, ppm: int) -> Line:
-    amount = _half_even(listed * ppm)
-    return Line(unit="margin", units=listed, per=PER, price_nano=ppm, amount_nano=amount)
+def _margin(listed: int, price: Price) -> Line:
+    ppm = price.margin_ppm
+    return Line(
+        unit="margin",
+        units=listed,
+        per=PER,
+        price_nano=ppm,
+        amount_nano=_half_even(listed * ppm),
+        version=price.margin_id,
+    )
 
 
 def _line(unit: str, units: int, price_nano: int | None) -> Line:

@@ -6,6 +6,7 @@ row. A request takes `current` once and sees nothing change under it.
 
 import asyncio
 import logging
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import cast
@@ -15,12 +16,19 @@ from django.db import Error
 from msgspec import Struct
 
 from llm_gateway import models
-from llm_gateway.providers.catalog import CATALOG, Row
+from llm_gateway.errors import Rejection
+from llm_gateway.providers.catalog import CATALOG
 from llm_gateway.providers.known_models import ModelFacts, model_facts
+from llm_gateway.providers.known_prices import CATALOGUE
+from llm_gateway.providers.row import models_path, speech_at
+from llm_gateway.resilience.breaker import Action
 from llm_gateway.types import (
+    Affinity,
+    Batching,
     BreakerSettings,
     Configuration,
     Deployment,
+    HealthCheck,
     KeyConfig,
     Margin,
     Price,
@@ -53,11 +61,23 @@ class SealedKey(Struct, frozen=True):
     origin: str
 
 
+class GivenOrder(Struct, frozen=True, kw_only=True):
+    """What was decided by hand about a circuit; times are Unix seconds."""
+
+    id: int
+    action: Action
+    by: str
+    at: float
+    until: float | None
+
+
 class Snapshot(Struct, frozen=True, kw_only=True):
-    """One version of all configuration."""
+    """One version of all configuration. Deployments and orders are by the deployment's id."""
 
     version: int
     configuration: Configuration
+    deployments: Mapping[int, Deployment]
+    orders: Mapping[int, GivenOrder]
     providers: Mapping[int, ProviderConfig]
     sealed_keys: Mapping[int, SealedKey]
 
@@ -69,10 +89,14 @@ class SnapshotHolder:
 
     def __init__(self, reader: Reader, on_change: Iterable[Callable[[], None]] = ()) -> None:
         self._reader, self._on_change = reader, list(on_change)
+        self.looks = 0  # how often somebody asked what runs now
+        self.looked = asyncio.Event()
+        self.answered_at = 0.0  # when the database last did (monotonic)
 
     async def load(self) -> None:
         """Read everything. Raises django.db.Error."""
         self.current = await self._reader.read(read_snapshot)
+        self.answered_at = time.monotonic()
 
     async def watch(self) -> None:
         """Poll for ever; a database that is away leaves the last snapshot in force."""
@@ -88,7 +112,12 @@ class SnapshotHolder:
     async def _refresh(self) -> str:
         """Read what changed; return what stands in the way."""
         try:
-            if await self._reader.read(read_version) == self.current.version:
+            version, looks = await self._reader.read(read_version)
+            self.answered_at = time.monotonic()
+            if looks != self.looks:
+                self.looks = looks
+                self.looked.set()
+            if version == self.current.version:
                 return ""
             await self.load()
         except Error as error:
@@ -101,22 +130,27 @@ class SnapshotHolder:
         return ""
 
 
-def read_version() -> int:
-    return ConfigVersion.objects.values_list("version", flat=True).first() or 0
+def read_version() -> tuple[int, int]:
+    """Return the version, and how often somebody asked what runs now."""
+    return ConfigVersion.objects.values_list("version", "looks").first() or (0, 0)
 
 
 def read_snapshot() -> Snapshot:
     """Read all configuration. The version is read first: a change meanwhile is read again."""
-    version = read_version()
+    version, _ = read_version()
     providers = {row.pk: _provider(row) for row in _enabled_providers()}
     keys = [key for row in _enabled_providers() for key in row.keys.all() if key.sealed]
+    deployments = _deployments(providers)
     return Snapshot(
         version=version,
+        deployments={one.id: one for named in deployments.values() for one in named},
+        orders=_orders(),
         configuration=Configuration(
-            models=_deployments(providers),
+            models=deployments,
             routes=_routes(),
             settings=_settings(),
             terms=read_terms(),
+            key_waits=_key_waits(),
         ),
         providers=providers,
         sealed_keys={
@@ -131,13 +165,13 @@ def _enabled_providers() -> Iterable[models.Provider]:
 
 
 def _provider(row: models.Provider) -> ProviderConfig:
-    kind: Row = CATALOG[row.kind]
+    speech = speech_at(CATALOG[row.kind], row.address, row.options)
     return ProviderConfig(
         id=row.pk,
         name=row.name,
         kind=row.kind,
-        base_url=row.base_url or kind.base_url,
-        adapters=kind.adapters,
+        base_url=row.address,
+        adapters=speech.adapters,
         tenant_id=row.tenant_id,
         allow_private_network=row.allow_private_network,
         keys=tuple(
@@ -145,13 +179,15 @@ def _provider(row: models.Provider) -> ProviderConfig:
             for key in row.keys.all()
             if key.enabled and key.sealed
         ),
-        timeouts=msgspec.convert(
-            {**row.timeouts, "whole": row.timeouts.get("first_token")}, Timeouts
-        ),
+        timeouts=_timeouts(row.timeouts),
         max_concurrent_requests=row.max_concurrent_requests,
+        charge_by=row.charge_by,
+        on_disconnect=row.on_disconnect,
         retry=msgspec.convert(row.retry, RetryPolicy) if row.retry else None,
         breaker=msgspec.convert(row.circuit_breaker, BreakerSettings),
-        quirks=kind.quirks,
+        health_check=msgspec.convert(row.health_check, HealthCheck),
+        models_path=models_path(CATALOG[row.kind], speech),
+        quirks=speech.quirks,
         options=row.options,
     )
 
@@ -177,6 +213,7 @@ def _deployment(row: models.Model, provider: ProviderConfig) -> Deployment:
         upstream_name=upstream_name,
         context_window=row.context_window or known.context_window,
         max_output_tokens=row.max_output_tokens or known.max_output_tokens,
+        image_tokens=row.image_tokens or known.image_tokens,
         capabilities=None if capabilities is None else frozenset(capabilities),
         quality=row.quality,
         weight=row.weight,
@@ -184,7 +221,13 @@ def _deployment(row: models.Model, provider: ProviderConfig) -> Deployment:
         rates=RateRule(scope="model", owner_id=row.pk, **row.rate_limits)
         if row.rate_limits
         else None,
+        batching=msgspec.convert(row.batching, Batching) if row.batching else None,
+        own_timeouts=_timeouts(row.provider.timeouts | row.timeouts) if row.timeouts else None,
     )
+
+
+def _timeouts(given: Mapping[str, float]) -> Timeouts:
+    return msgspec.convert({**given, "whole": given.get("first_token")}, Timeouts)
 
 
 def price_value(row: models.Price) -> Price:
@@ -202,11 +245,13 @@ def price_value(row: models.Price) -> Price:
         audio_output=row.audio_output,
         image_input=row.image_input,
         image_output=row.image_output,
+        image=row.image,
         audio_second=row.audio_second,
         tool_call=row.tool_call,
         tiers=msgspec.convert(row.tiers, tuple[Tier, ...]),
         valid_from=row.valid_from,
         source=row.source,
+        reviewed=row.source.startswith(CATALOGUE),
     )
 
 
@@ -240,8 +285,37 @@ def _routes() -> dict[str, RouteConfig]:
                 for target in row.targets.all()
             ),
             when=_when(row.when),
+            instead=_instead(row),
+            hedge=row.hedge,
+            affinity=cast("Affinity", row.affinity) if row.affinity else None,
+            waits=row.timeouts,
         )
         for row in rows
+    }
+
+
+def _instead(row: models.Route) -> dict[Rejection, tuple[str, ...]]:
+    named: dict[Rejection, list[str]] = {
+        "context_length": row.on_context_length,
+        "content_policy": row.on_content_policy,
+    }
+    return {why: tuple(names) for why, names in named.items() if names}
+
+
+def _key_waits() -> dict[int, dict[str, float]]:
+    return dict(models.KeyTimeouts.objects.values_list("api_key_id", "timeouts"))
+
+
+def _orders() -> dict[int, GivenOrder]:
+    return {
+        row.model_id: GivenOrder(
+            id=row.pk,
+            action=cast("Action", row.action),
+            by=row.given_by,
+            at=row.given_at.timestamp(),
+            until=row.until.timestamp() if row.until else None,
+        )
+        for row in models.CircuitOrder.objects.all()
     }
 
 
@@ -255,4 +329,6 @@ def _settings() -> Settings:
         fallback_routes=tuple(row.fallback_routes),
         log_payloads=cast("Payloads", row.log_payloads),
         drain_seconds=float(row.drain_seconds),
+        pre_stop_seconds=float(row.pre_stop_seconds),
+        caller_idle_seconds=float(row.caller_idle_seconds),
     )

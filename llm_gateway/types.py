@@ -9,8 +9,9 @@ from typing import Any, Literal
 from uuid import UUID
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from llm_gateway.errors import GatewayError
+from llm_gateway.errors import GatewayError, Rejection
 from tenants.types import RateRule
 
 # --- what was used -------------------------------------------------------------------------
@@ -20,7 +21,8 @@ class Usage(Struct, frozen=True, kw_only=True):
     """Tokens of one answer. `input` includes cached and cache-written tokens; `output` reasoning.
 
     OpenAI and Gemini count so on the wire; Anthropic does not, its adapter adds them. Tokens of
-    audio and images are part of both. `tool_calls` are those the provider ran and bills by call.
+    audio and images are part of both. `tool_calls` are those the provider ran and bills by call,
+    `images` those of the request, `other_model` tokens of models that it asked beside its own.
     `estimated` says that we counted because the provider did not report.
     """
 
@@ -35,7 +37,9 @@ class Usage(Struct, frozen=True, kw_only=True):
     image_input: int = 0
     image_output: int = 0
     audio_seconds: int = 0
+    images: int = 0
     tool_calls: int = 0
+    other_model: int = 0
     estimated: bool = False
 
 
@@ -51,8 +55,11 @@ class CacheMark(Struct, frozen=True):
 
 
 class TextPart(Struct, frozen=True, kw_only=True):
+    """Text; `signature` as in a ToolCallPart."""
+
     text: str
     cache: CacheMark | None = None
+    signature: str | None = None
 
 
 class ImagePart(Struct, frozen=True, kw_only=True):
@@ -90,12 +97,16 @@ class ThinkingPart(Struct, frozen=True, kw_only=True):
 
 
 class ToolCallPart(Struct, frozen=True, kw_only=True):
-    """The model asks for a tool; `arguments` is JSON text as the model wrote it."""
+    """The model asks for a tool; `arguments` is JSON text as the model wrote it.
+
+    `signature` is Google's, which signs the call and not the thinking before it: byte for byte.
+    """
 
     id: str
     name: str
     arguments: str
     cache: CacheMark | None = None
+    signature: str | None = None
 
 
 class RefusalPart(Struct, frozen=True, kw_only=True):
@@ -154,18 +165,25 @@ class ResponseFormat(Struct, frozen=True, kw_only=True):
 
 
 class Reasoning(Struct, frozen=True, kw_only=True):
-    """How much to think: an `effort` word, a token `budget`, or `enabled` alone."""
+    """How much to think: an `effort` word, a token `budget`, or `enabled` alone.
+
+    `visible`: the caller wants to read it, where a target has to be told.
+    """
 
     enabled: bool = True
     effort: str | None = None
     budget: int | None = None
+    visible: bool = False
 
 
 class ChatRequest(Struct, frozen=True, kw_only=True):
     """A chat request in no provider's words: what crosses from one dialect to another.
 
     `extras` holds the caller's fields that have no word here, in the caller's dialect; a target
-    that cannot express one refuses it by name.
+    that cannot express one refuses it by name. `named` is what the caller called a field that its
+    dialect has two names for, by the one that is usual there. `window` is the deployment's context
+    window, for servers that have to be told; `reasons` says that the model is known to think
+    unasked.
     """
 
     model: str
@@ -191,7 +209,10 @@ class ChatRequest(Struct, frozen=True, kw_only=True):
     user: str | None = None
     service_tier: str | None = None
     metadata: dict[str, str] | None = None
+    window: int | None = None
+    reasons: bool = False
     extras: dict[str, Any] = {}
+    named: dict[str, str] = {}
 
 
 # --- an answer as events ---------------------------------------------------------------------
@@ -208,8 +229,11 @@ class Start(Struct, frozen=True, kw_only=True):
 
 
 class TextDelta(Struct, frozen=True, kw_only=True):
+    """A piece of text; a `signature` is of all the text before it, and may come without any."""
+
     text: str
     choice: int = 0
+    signature: str | None = None
 
 
 class ThinkingDelta(Struct, frozen=True, kw_only=True):
@@ -227,17 +251,50 @@ class RefusalDelta(Struct, frozen=True, kw_only=True):
 
 
 class ToolCallStart(Struct, frozen=True, kw_only=True):
-    """Tool call number `index` of its choice begins."""
+    """Tool call number `index` of its choice begins; `signature` as in a ToolCallPart."""
 
     index: int
     id: str
     name: str
     choice: int = 0
+    signature: str | None = None
 
 
 class ToolCallDelta(Struct, frozen=True, kw_only=True):
     index: int
     arguments: str
+    choice: int = 0
+
+
+class TokenLogprob(Struct, frozen=True, kw_only=True):
+    """How likely one token was, and the likeliest ones in its place; `raw` are its bytes."""
+
+    token: str
+    logprob: float
+    raw: tuple[int, ...] | None = None
+    top: tuple["TokenLogprob", ...] = ()
+
+
+class Logprobs(Struct, frozen=True, kw_only=True):
+    """How likely the tokens of a piece of text were."""
+
+    tokens: tuple[TokenLogprob, ...]
+    choice: int = 0
+
+
+class Citation(Struct, frozen=True, kw_only=True):
+    """Where something that the answer says is from, and what is said there (`quote`).
+
+    `source` names a document or a tool's result; one in the web has a `url`. `start` and `end` are
+    characters of the choice's whole text; None where the provider does not tell the place.
+    """
+
+    url: str | None = None
+    title: str | None = None
+    source: str | None = None
+    quote: str | None = None
+    start: int | None = None
+    end: int | None = None
     choice: int = 0
 
 
@@ -266,10 +323,38 @@ Event = (
     | RefusalDelta
     | ToolCallStart
     | ToolCallDelta
+    | Logprobs
+    | Citation
     | Finish
     | UsageSeen
     | End
 )
+
+
+# --- embeddings, in no provider's words --------------------------------------------------------
+
+Purpose = Literal["query", "document", "classification", "clustering", "similarity"]
+
+
+class EmbeddingsRequest(Struct, frozen=True, kw_only=True):
+    """Inputs to be embedded: texts, or lists of tokens. `extras` as in a ChatRequest.
+
+    `purpose` is what the vectors are for, where the caller says it.
+    """
+
+    model: str
+    inputs: tuple[str | tuple[int, ...], ...]
+    dimensions: int | None = None
+    purpose: Purpose | None = None
+    user: str | None = None
+    extras: dict[str, Any] = {}
+
+
+class EmbeddingsAnswer(Struct, frozen=True, kw_only=True):
+    """Vectors in the order of the inputs, and how many tokens those were."""
+
+    vectors: tuple[tuple[float, ...], ...]
+    usage: Usage = Usage()
 
 
 # --- a request on its way ----------------------------------------------------------------------
@@ -280,7 +365,13 @@ class Call(Struct, frozen=True, kw_only=True):
 
     `needs` are capabilities a target must have (chat, stream, tools, vision, json_schema, ...).
     `size` is the length in bytes of the canonical body: an upper bound of its input tokens.
-    `operation` is chat, embeddings or count_tokens.
+    `operation` is chat, embeddings, rerank, moderations, batches or count_tokens. `ways` are the
+    operations of a provider by which it can be answered, the best first; by itself alone where it
+    has none.
+    `continues` are ids of what a provider has kept and `kept_tokens` what that adds to the input.
+    `units` are those of a price, beyond plain tokens, that the body shows may be used
+    (`pricing.UNITS`). `unsized` is the first field that brings input of which the body says no
+    size, and `rounds` how often a provider may read its input for one answer.
     """
 
     dialect: str
@@ -295,21 +386,48 @@ class Call(Struct, frozen=True, kw_only=True):
     end_user: str | None = None
     needs: frozenset[str] = frozenset()
     items: int = 0  # messages and tools: each has a fixed token allowance
-    images: int = 0  # images and documents, which have their own
+    images: int = 0  # which have their own
+    documents: int = 0  # whose text the body does not hold
     audio: int = 0  # pieces of sound
     media_bytes: int = 0  # of `size`, what is inline media and no text
+    requests: int = 1  # of a batch; another call is one
+    searches: int = 0  # and other calls of its own tools that a provider may run and bill
+    unreported_calls: int = 0  # of these, those that no usage tells of
+    units: frozenset[str] = frozenset()
+    unsized: str = ""
+    rounds: int = 1
+    ways: tuple[str, ...] = ()
+    continues: tuple[str, ...] = ()
+    kept_tokens: int = 0
 
 
 class Quirks(Struct, frozen=True, kw_only=True):
     """What a provider does differently within its protocol. Defaults are the protocol's own."""
 
     max_tokens_field: str = "max_completion_tokens"
+    seed_field: str = "seed"
+    reasoning_field: Literal[
+        "reasoning_effort", "reasoning", "thinking", "thinking, reasoning_effort"
+    ] = "reasoning_effort"
+    thought_field: Literal["reasoning_content", "reasoning", "reasoning_details", "content"] = (
+        "reasoning_content"  # where earlier thinking is sent back
+    )
     include_usage: bool = True  # understands stream_options.include_usage
+    usage_unasked: bool = False  # streams tell usage to whoever asks: it is not taken out again
+    done_marker: bool = True  # its streams end with [DONE]
     developer_role: bool = True
     json_schema: bool = True
+    any_schema: bool = True  # takes every schema; else only objects that are closed
+    top_k: bool = False
+    short_call_ids: bool = False  # ids of tool calls are nine letters and digits
     unsupported: frozenset[str] = frozenset()  # top-level fields the server refuses
-    embeddings_batch: int = 2048
+    extras: frozenset[str] = frozenset()  # those of its own, passed on from any dialect
+    only_named: frozenset[str] = frozenset()  # operations that a model's capabilities have to name
+    paths: tuple[tuple[str, str], ...] = ()  # operation and path, `{model}` in it
+    embeddings_batch: int = 100  # inputs of one call
+    embeddings_batch_bytes: int = 1_000_000
     default_headers: tuple[tuple[str, str], ...] = ()
+    request_fee: bool = False  # bills every request, and searches by that
 
 
 class Outgoing(Struct, frozen=True, kw_only=True):
@@ -326,19 +444,21 @@ class Facts(Struct, kw_only=True):
 
     `complete`: the provider's terminal event came. `content`: output reached us (a first token).
     `output_bytes` bounds output tokens where usage is never reported. `error` is an error object
-    found inside a 200 answer.
+    found inside a 200 answer. `kept` are ids under which the provider keeps what it answered.
     """
 
     id: str | None = None
     model: str | None = None
     usage: Usage | None = None
     usage_invalid: str | None = None  # a reported usage that is no number, as it was
+    cost_nano: int | None = None  # what the provider itself says that it charges
     finish_reason: str | None = None
     complete: bool = False
     content: bool = False
     output_bytes: int = 0
     error: GatewayError | None = None
     skipped: int = 0  # malformed frames passed over
+    kept: tuple[str, ...] = ()
 
 
 # --- configuration, as the snapshot holds it ---------------------------------------------------
@@ -353,6 +473,7 @@ StrategyName = Literal[
     "least_busy",
     "race",
 ]
+Affinity = Literal["session", "prompt"]
 RetryStrategy = Literal["exponential", "linear", "fibonacci", "adaptive"]
 
 
@@ -369,6 +490,18 @@ class Timeouts(Struct, frozen=True, kw_only=True):
     total: float = 600.0
     whole: float | None = None
 
+    @property
+    def patience(self) -> tuple[float, float, float]:
+        """What a provider's silence is measured by; the whole request's deadline is apart."""
+        return self.connect, self.first_token, self.idle
+
+    def at_most(self, limits: Mapping[str, float]) -> "Timeouts":
+        """Return these, none of those that are named longer than is said."""
+        shorter = {name: min(getattr(self, name), most) for name, most in limits.items()}
+        if "first_token" in limits:
+            shorter["whole"] = shorter["first_token"]
+        return replace(self, **shorter)
+
 
 class RetryPolicy(Struct, frozen=True, kw_only=True):
     """Waits before a repeat on the same target; delays in seconds, `max_attempts` counts all."""
@@ -379,6 +512,12 @@ class RetryPolicy(Struct, frozen=True, kw_only=True):
     max_delay: float = 20.0
     base: float = 2.0
     jitter: float = 0.25
+
+
+class HealthCheck(Struct, frozen=True, kw_only=True):
+    """How often an idle provider is asked for its model list, in seconds; 0 is never."""
+
+    interval: float = 60.0
 
 
 class BreakerSettings(Struct, frozen=True, kw_only=True):
@@ -404,13 +543,23 @@ class Tier(Struct, frozen=True, kw_only=True):
     cache_write: int | None = None
     cache_write_1h: int | None = None
     reasoning: int | None = None
+    request: int | None = None
+    audio_input: int | None = None
+    audio_output: int | None = None
+    image_input: int | None = None
+    image_output: int | None = None
+    image: int | None = None
+    audio_second: int | None = None
+    tool_call: int | None = None
 
 
-class Price(Struct, frozen=True, kw_only=True):
+class Price(Struct, frozen=True, kw_only=True, cache_hash=True):
     """One immutable, dated version of a model's prices.
 
-    Nano-dollars per million tokens; `request`, `tool_call` and `audio_second` for one of each.
-    None is unknown, 0 is free. `margin_ppm` comes on top of the whole, in millionths.
+    Nano-dollars per million tokens; `request`, `image`, `audio_second` and `tool_call` for one of
+    each. None is unknown, 0 is free; of a `reviewed` price a line that is missing is part of
+    another one. `margin_ppm` comes on top of the whole, in millionths; `margin_id` says by which
+    version.
     """
 
     id: int
@@ -425,12 +574,15 @@ class Price(Struct, frozen=True, kw_only=True):
     audio_output: int | None = None
     image_input: int | None = None
     image_output: int | None = None
+    image: int | None = None
     audio_second: int | None = None
     tool_call: int | None = None
     tiers: tuple[Tier, ...] = ()
     valid_from: date = date.min
     source: str = ""
+    reviewed: bool = False
     margin_ppm: int = 0
+    margin_id: int | None = None
 
 
 class Margin(Struct, frozen=True, kw_only=True):
@@ -459,7 +611,8 @@ class KeyConfig(Struct, frozen=True, kw_only=True):
 class ProviderConfig(Struct, frozen=True, kw_only=True):
     """Who answers. `adapters` maps an operation (chat, embeddings, ...) to an adapter's name.
 
-    `tenant_id` None is everybody's; else only that tenant is served by it.
+    `tenant_id` None is everybody's; else only that tenant is served by it. `models_path` is where
+    it lists its models for free, empty where it does not.
     """
 
     id: int
@@ -472,16 +625,31 @@ class ProviderConfig(Struct, frozen=True, kw_only=True):
     keys: tuple[KeyConfig, ...] = ()
     timeouts: Timeouts = Timeouts()
     max_concurrent_requests: int = 100
+    charge_by: str = "prices"  # or "provider": what its answers say that they cost
+    on_disconnect: str = "drain"  # or "abort": what becomes of an answer whose caller left
     retry: RetryPolicy | None = None
     breaker: BreakerSettings = BreakerSettings()
+    health_check: HealthCheck = HealthCheck()
+    models_path: str = ""
     quirks: Quirks = Quirks()
     options: Mapping[str, Any] = {}
+
+
+class Batching(Struct, frozen=True, kw_only=True):
+    """When small embeddings calls of one tenant that come at once are sent as one.
+
+    At `inputs` of them in all, or `wait` seconds after the first.
+    """
+
+    inputs: int = 10
+    wait: float = 0.1
 
 
 class Deployment(Struct, frozen=True, kw_only=True):
     """A model at a provider, under a public name that several may share.
 
     `capabilities` None is unknown: taken to be whatever the provider's adapters can do.
+    `image_tokens` is what one image costs at most; None where nobody says.
     """
 
     id: int
@@ -490,11 +658,18 @@ class Deployment(Struct, frozen=True, kw_only=True):
     upstream_name: str
     context_window: int | None = None
     max_output_tokens: int | None = None
+    image_tokens: int | None = None
     capabilities: frozenset[str] | None = None
     quality: int | None = None
     weight: int = 1
     prices: tuple[Price, ...] = ()
     rates: RateRule | None = None
+    batching: Batching | None = None
+    own_timeouts: Timeouts | None = None
+
+    @property
+    def timeouts(self) -> Timeouts:
+        return self.own_timeouts or self.provider.timeouts
 
 
 class When(Struct, frozen=True, kw_only=True):
@@ -514,25 +689,46 @@ class RouteTarget(Struct, frozen=True, kw_only=True):
 
 
 class RouteConfig(Struct, frozen=True, kw_only=True):
+    """A name over several models. `instead` are models for what its targets reject, by why.
+
+    `waits` are seconds at most of first_token, idle and total, whatever its targets allow.
+    """
+
     name: str
     strategy: StrategyName = "fallback"
     targets: tuple[RouteTarget, ...] = ()
     when: When | None = None
+    instead: Mapping[Rejection, tuple[str, ...]] = {}
+    hedge: bool = False
+    affinity: Affinity | None = None
+    waits: Mapping[str, float] = {}
+
+    @property
+    def watches_budget(self) -> bool:
+        """Say whether a condition of it depends on how much of a budget is used."""
+        conditions = (self.when, *(target.when for target in self.targets))
+        return any(when is not None and when.budget_used_below is not None for when in conditions)
 
 
 class Settings(Struct, frozen=True, kw_only=True):
     fallback_routes: tuple[str, ...] = ()
     log_payloads: Literal["none", "redacted", "full"] = "none"
     drain_seconds: float = 120.0
+    pre_stop_seconds: float = 3.0
+    caller_idle_seconds: float = 60.0
 
 
 class Configuration(Struct, frozen=True, kw_only=True):
-    """What can be called: `models` maps a public name to its deployments; `terms` a tenant's id."""
+    """What can be called: `models` maps a public name to its deployments; `terms` a tenant's id.
+
+    `key_waits` are an api key's, by its id, as a route's are.
+    """
 
     models: Mapping[str, tuple[Deployment, ...]] = {}
     routes: Mapping[str, RouteConfig] = {}
     settings: Settings = Settings()
     terms: Mapping[int, Terms] = {}
+    key_waits: Mapping[int, Mapping[str, float]] = {}
 
 
 class Target(Struct, frozen=True, kw_only=True):
@@ -560,6 +756,8 @@ class AttemptRecord(Struct, frozen=True, kw_only=True):
     """One attempt as it ended; times in milliseconds, the first two since the request began.
 
     `status` is what the provider said, if anything; `category` the kind of error, if there is one.
+    `admit_ms` and `settle_ms` are how long the ledger took, 0 where it was not asked or did not
+    answer. `alarms` name what is wrong with how it was charged (`tenants.money.alarms`).
     """
 
     number: int
@@ -575,14 +773,19 @@ class AttemptRecord(Struct, frozen=True, kw_only=True):
     first_token_ms: float | None = None
     duration_ms: float = 0.0
     cost_nano: int = 0
+    alarms: tuple[str, ...] = ()
+    admit_ms: float = 0.0
+    settle_ms: float = 0.0
 
 
 class CallRecord(Struct, frozen=True, kw_only=True):
     """One client request as it ended: what every sink is told, and what the request log keeps.
 
     `decision` holds the limits checked and the candidates dropped; the attempts join them there.
-    `lines` are the cost's line items. Sizes are in bytes and go to the log line alone. `digest`
-    names the whole request, `prefix_digest` its leading instructions and tools of `prefix_tokens`.
+    `lines` are the cost's line items. `fallback`: for which rejection another model answered;
+    `hedged`: a second one was asked since the first was late. Sizes are in bytes and go to the log
+    line alone. `digest` names the whole request, `prefix_digest` its leading instructions and tools
+    of `prefix_tokens`.
     """
 
     id: UUID
@@ -616,6 +819,8 @@ class CallRecord(Struct, frozen=True, kw_only=True):
     lines: Sequence[Any] = ()
     cache: str = "off"
     saved_nano: int = 0
+    fallback: Rejection | Literal[""] = ""
+    hedged: bool = False
     digest: str = ""
     prefix_digest: str = ""
     prefix_tokens: int = 0

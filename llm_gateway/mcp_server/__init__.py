@@ -1,0 +1,1 @@
+"""The gateway's own abilities as tools for agents, in the words of the Model Context Protocol."""
