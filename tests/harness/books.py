@@ -76,6 +76,20 @@ class Books:
             time.sleep(POLL_S)
         return self.terminal()
 
+    def writers(self) -> dict[int, int]:
+        """Return what the ledger calls the processes that serve now, and the id of each."""
+        pids = self._gateway.workers
+        return {row["id"]: row["pid"] for row in self.rows("ledger_writer") if row["pid"] in pids}
+
+    def until_serving(self, processes: int = 0, limit_s: float = 30) -> list[int]:
+        """Return the ids of those who serve once there are so many, or all that were started."""
+        until = time.monotonic() + limit_s
+        while len(found := self.writers()) < (processes or len(self._gateway.workers)):
+            if time.monotonic() > until:
+                raise AssertionError(f"{len(found)} processes serve after {limit_s} s")
+            time.sleep(POLL_S)
+        return sorted(found.values())
+
     def audit(self) -> Audit:
         run = self._gateway.manage("verify_ledger", "--json")
         said = json.loads(run.stdout)
@@ -88,7 +102,7 @@ def _of(rows: list[Row], request_id: str | None) -> list[Row]:
 
 
 def _readable(row: Row) -> Row:
-    return row | {name: str(UUID(str(row[name]))) for name in ("request_id",) if name in row}
+    return row | {name: str(UUID(str(row[name]))) for name in ("request_id",) if row.get(name)}
 
 
 @contextmanager

@@ -24,6 +24,7 @@ def provider(name: str, kind: str, base_url: str, **fields: Any) -> Row:
         "base_url": base_url,
         "allow_private_network": True,
         "keys": [{"name": "main", "value": PROVIDER_KEY}],
+        "health_check": {"interval": 0},  # else what is idle would be asked beside what is tested
         **fields,
     }
 
@@ -87,6 +88,7 @@ def configuration(upstream_url: str, **sections: Any) -> Row:
     """Return a whole configuration; a section that is given replaces the one of that name."""
     return {
         "version": 1,
+        "settings": {"pre_stop_seconds": 0},  # no balancer has to notice
         "providers": [openai_provider(upstream_url), anthropic_provider(upstream_url)],
         "models": models(),
         "routes": [route("alpha-then-beta", "alpha", "beta")],

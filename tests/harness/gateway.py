@@ -13,7 +13,7 @@ from typing import Any
 
 from tests.harness.canary import canary, master_key
 from tests.harness.database import Databases, Migrate
-from tests.harness.processes import PROJECT, Process, free_port, unused
+from tests.harness.processes import PROJECT, Process, command_line, free_port, unused
 
 READY = "Mobius is ready on "
 START_LIMIT_S = 60
@@ -76,6 +76,7 @@ class GatewayProcess:
         self.environment = variables
         self.port = free_port()
         self.process: Process | None = None
+        self._spawning = False
 
     @property
     def url(self) -> str:
@@ -85,6 +86,14 @@ class GatewayProcess:
     def log(self) -> str:
         """What the server has said since its last start."""
         return self.process.log if self.process else ""
+
+    @property
+    def workers(self) -> list[int]:
+        """The processes that answer requests: the server itself, or those it has spawned."""
+        assert self.process is not None
+        if not self._spawning:
+            return [self.process.pid]
+        return [pid for pid in self.process.children if "spawn_main" in command_line(pid)]
 
     # --- commands
 
@@ -106,10 +115,15 @@ class GatewayProcess:
 
     # --- the server
 
-    def serve(self, workers: int = 1, **variables: str) -> "GatewayProcess":
-        """Start on the same port as ever and return once it says that it is ready."""
-        command = [sys.executable, "manage.py", "serve", "--host", "127.0.0.1"]
+    def serve(self, workers: int = 1, *, mutant: str = "", **variables: str) -> "GatewayProcess":
+        """Start on the same port as ever and return once it says that it is ready.
+
+        `mutant` is a guard to do without, see `tests.harness.mutants`.
+        """
+        command = ["-m", "tests.harness.mutants", mutant] if mutant else ["manage.py"]
+        command = [sys.executable, *command, "serve", "--host", "127.0.0.1"]
         command += ["--port", str(self.port), "--workers", str(workers)]
+        self._spawning = workers > 1
         stem = unused(self.output, "serve")
         self.process = Process(command, stem, self.environment | variables)
         self.process.wait_for_line(READY, START_LIMIT_S)

@@ -18,6 +18,30 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
+def command_line(pid: int) -> str:
+    """Return how a process was called; empty once it is gone."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    return ""
+
+
+def memory_bytes(pid: int) -> int:
+    """Return how much memory a process has now; from here on its peak is counted anew."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5")
+    return _status_bytes(pid, "VmRSS:")
+
+
+def peak_bytes(pid: int) -> int:
+    """Return the most that it has had since `memory_bytes`."""
+    return _status_bytes(pid, "VmHWM:")
+
+
+def _status_bytes(pid: int, name: str) -> int:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    (line,) = [line for line in lines if line.startswith(name)]
+    return int(line.split()[1]) * 1024
+
+
 def unused(folder: Path, stem: str) -> Path:
     """Return a path without suffix in the folder that nothing was written to yet."""
     taken = {path.stem for path in folder.iterdir()}
@@ -27,9 +51,19 @@ def unused(folder: Path, stem: str) -> Path:
 
 
 class Process:
-    """A process in a group of its own; `stem` names its output files, `.out` and `.err`."""
+    """A process in a group of its own; `stem` names its output files, `.out` and `.err`.
 
-    def __init__(self, command: Sequence[str], stem: Path, environment: Mapping[str, str]) -> None:
+    `user` runs it instead of ours, which root alone may ask for.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        stem: Path,
+        environment: Mapping[str, str],
+        *,
+        user: str | None = None,
+    ) -> None:
         self.out, self.err = stem.with_suffix(".out"), stem.with_suffix(".err")
         with self.err.open("wb") as err:
             self._process = subprocess.Popen(  # noqa: S603 - our own command
@@ -40,6 +74,7 @@ class Process:
                 stdout=subprocess.PIPE,
                 stderr=err,
                 start_new_session=True,
+                user=user,
             )
         self.pid = self._process.pid
         self._said = threading.Condition()

@@ -9,6 +9,7 @@ from tests.harness.processes import PROJECT, Process, unused
 SHARED = PROJECT.parent / "shared"
 SCRIPT = SHARED / "replay" / "replay_upstream.py"
 RECORDINGS = SHARED / "recordings"
+SCHEMAS = SHARED / "specs"
 
 
 class ReplayUpstream:

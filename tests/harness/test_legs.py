@@ -27,6 +27,12 @@ def test_with_postgres(postgres_url): ...
 
 @pytest.mark.promise("M2")
 def test_without(): ...
+
+@pytest.mark.promise("M3")
+@pytest.mark.parametrize("nano", [0, 2])
+def test_with_figures(nano, figure):
+    figure("difference, n$", nano, "0")
+    figure("calls", 1000, "1,000")
 """
 
 
@@ -51,7 +57,7 @@ def test_each_leg_is_said_to_have_run_or_to_be_absent(tmp_path: Path) -> None:
         assert "Redis       ran" in said.stdout
         assert "PostgreSQL  absent: no server found" in said.stdout
         assert "Browser     not asked for" in said.stdout
-        assert "2 passed, 1 skipped" in said.stdout.splitlines()[-1]
+        assert "4 passed, 1 skipped" in said.stdout.splitlines()[-1]
 
 
 def test_an_absent_leg_fails_where_everything_has_to_run(tmp_path: Path) -> None:
@@ -67,10 +73,15 @@ def test_any_skip_fails_where_everything_has_to_run(tmp_path: Path) -> None:
     assert "CI=true: 1 skipped tests fail the run" in said.stdout
 
 
-def test_the_scorecard_counts_a_promises_tests(tmp_path: Path) -> None:
-    said = run(tmp_path, "--scorecard")
-    lines = said.stdout.splitlines()
-    assert [line for line in lines if line.startswith("M")] == [
-        "M2   1 of 2 tests passed",
-        "M10  1 of 1 tests passed",
-    ]
+def test_the_scorecard_counts_a_promises_tests_and_tells_its_figures(tmp_path: Path) -> None:
+    for workers in ((), ("-n", "2")):
+        said = run(tmp_path, "--scorecard", "--randomly-seed=7", *workers)
+        lines = said.stdout.splitlines()
+        start = next(n for n, line in enumerate(lines) if line.startswith("M2 "))
+        assert [" ".join(line.split()) for line in lines[start : start + 5]] == [
+            "M2 1 of 2 tests passed, seed 7",
+            "M3 2 of 2 tests passed, seed 7",
+            "calls 1,000 wanted 1,000",
+            "difference, n$ 0 … 2 wanted 0",
+            "M10 1 of 1 tests passed, seed 7",
+        ]
