@@ -37,6 +37,7 @@ class Body:
         self.cut: dict[str, Any] = {}
         self.split = 0
         self.rate = 0
+        self.line_end = b""  # of events, where it is not what the dialect writes
         self.sent_bytes = 0
         self._head = b""
 
@@ -110,6 +111,8 @@ class Body:
             await asyncio.sleep(0)
 
     def _framed(self, payload: bytes) -> bytes:
+        if self.line_end:
+            payload = self.line_end.join(payload.splitlines()) + self.line_end
         if self.framing == "chunked" and payload:
             return b"%x\r\n%b\r\n" % (len(payload), payload)
         return payload

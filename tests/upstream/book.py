@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.upstream.batching import Batches
+from tests.upstream.filing import Filing
+from tests.upstream.keeping import Keeping
 from tests.upstream.wire import (
     CANARY,
     MARKER,
@@ -77,6 +80,7 @@ class Call:
     status: int = 0
     generated: int = 0  # tokens of the events that were produced
     sent: int = 0  # tokens of the events whose last byte was written
+    sent_bytes: int = 0  # of a raw body, as far as somebody takes them
     reported: Json | None = None
     first_byte_at: float | None = None
     ended_at: float | None = None
@@ -101,6 +105,7 @@ class Call:
             "ended_at": self.ended_at,
             "outcome": self.outcome,
             "closed_by": self.closed_by,
+            "sent_bytes": self.sent_bytes,
         }
 
     def policy(self) -> str:
@@ -162,6 +167,10 @@ class Book:
         default_factory=lambda: defaultdict(asyncio.Event)
     )
     calls: list[Call] = field(default_factory=list)
+    keeping: Keeping = field(default_factory=Keeping)
+    batches: Batches = field(default_factory=Batches)
+    filing: Filing = field(default_factory=Filing)
+    asked: list[str] = field(default_factory=list)  # of what is kept
     attempts: Counter[str] = field(default_factory=Counter)
     running: Counter[str] = field(default_factory=Counter)
     peaks: Counter[str] = field(default_factory=Counter)

@@ -9,6 +9,7 @@ import http.client
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ class SeenCall:
     ended_at: float | None
     outcome: str
     closed_by: str | None
+    sent_bytes: int  # of a raw body, as far as somebody takes them
 
     @property
     def body(self) -> Any:
@@ -56,6 +58,8 @@ class SeenCall:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
     calls: list[SeenCall]
+    asked: list[str]
+    forms: list[Any]  # of files: name, filename and content of each part
     peak: int
     peaks: dict[str, int]
     running: int
@@ -125,10 +129,18 @@ class Upstream:
 
     # --- told before the calls
 
-    def script(self, name: str, *scripts: Script) -> None:
-        """Answer calls for this model (or marker `[[script:name]]`) so: attempts 1, 2, …, last."""
-        sequence = [script.described() for script in scripts]
+    def script(self, name: str, *scripts: Script | str) -> None:
+        """Answer calls for this model (or marker `[[script:name]]`) so: attempts 1, 2, …, last.
+
+        A text stands for what was told under that name before.
+        """
+        sequence = [one if isinstance(one, str) else one.described() for one in scripts]
         self._ask("POST", "/__script", {"id": name, "sequence": sequence})
+
+    def scripts(self, scripts: Mapping[str, Script]) -> None:
+        """Tell many at once: for each name what every call gets."""
+        told = {name: script.described() for name, script in scripts.items()}
+        self._ask("POST", "/__scripts", {"scripts": told}, timeout_s=30)
 
     def prices(self, **models: dict[str, int]) -> None:
         """Set nano-dollars a token: `prices(alpha={"input": 2500, "output": 10000})`."""

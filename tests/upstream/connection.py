@@ -105,8 +105,9 @@ class Connection(asyncio.Protocol):
         if self.transport is not None and data:
             self.transport.write(data)
 
-    def reply(self, status: int, value: Json) -> None:
-        body = dump(value)
+    def reply(self, status: int, value: Json | str) -> None:
+        """Send an object as JSON; a text is a file of such lines."""
+        body = value.encode() if isinstance(value, str) else dump(value)
         head = f"HTTP/1.1 {status} Reply\r\nContent-Type: application/json\r\n"
         self.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
 

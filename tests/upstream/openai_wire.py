@@ -28,7 +28,7 @@ ERROR_TYPES = {
 }
 
 
-class _OpenAi:
+class OpenAi:
     billable = True
 
     def tokens(self, usage: Json) -> Tokens:
@@ -48,7 +48,7 @@ class _OpenAi:
         return data(error)
 
 
-class OpenAiChat(_OpenAi):
+class OpenAiChat(OpenAi):
     name = "openai.chat"
 
     def read(self, body: Json) -> Prompt:
@@ -123,7 +123,7 @@ class OpenAiChat(_OpenAi):
         return [*events, Event(b"data: [DONE]\n\n")]
 
 
-class OpenAiEmbeddings(_OpenAi):
+class OpenAiEmbeddings(OpenAi):
     """Vectors of eight numbers that depend on position and length of their input alone."""
 
     name = "openai.embeddings"

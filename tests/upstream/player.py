@@ -67,6 +67,9 @@ class Player:
     async def _split(self, step: Json) -> None:
         self.body.split = step["split"]
 
+    async def _line_end(self, step: Json) -> None:
+        self.body.line_end = step["line_end"].encode()
+
     async def _rate(self, step: Json) -> None:
         self.body.rate = step["rate"]
 
@@ -124,11 +127,19 @@ class Player:
             self.call.reported = event.usage or self.call.reported
 
     async def _raw(self, step: Json) -> None:
-        """Bytes as they are, in base64; `bare` ones take the place of the head as well."""
+        """Bytes as they are, in base64; `bare` ones take the place of the head as well.
+
+        `total`: the same again and again until there are so many.
+        """
         if step.get("bare"):
             self.body.framing = "close"
         self._open(None)
-        await self.body.send(b64decode(step["raw"]))
+        payload = b64decode(step["raw"])
+        for _ in range(max(1, step.get("total", 0) // len(payload) if payload else 1)):
+            await self.body.send(payload)
+            await self.body.line.drained()
+            self.call.sent_bytes = self.body.sent_bytes
+            await asyncio.sleep(0)  # to hear of a caller that leaves
 
     async def _garbage(self, step: Json) -> None:
         self._open(None)
@@ -187,6 +198,7 @@ STEPS: dict[str, Step] = {
     "header": Player._header,
     "split": Player._split,
     "rate": Player._rate,
+    "line_end": Player._line_end,
     "cut": Player._cut,
     "wait_ms": Player._wait_ms,
     "gate": Player._gate,

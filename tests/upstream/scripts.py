@@ -123,6 +123,11 @@ def split(size: int) -> Script:
     return Script(steps=({"split": size},))
 
 
+def lines_ending(end: str) -> Script:
+    """End the lines of a stream so, whatever the dialect's own ends are."""
+    return Script(steps=({"line_end": end},))
+
+
 # --- broken answers -----------------------------------------------------------------------------
 
 
@@ -148,6 +153,21 @@ def raw(
     sent: Step = {"raw": b64encode(payload).decode(), "bare": bare}
     kind = [] if content_type is None else [{"header": ["Content-Type", content_type]}]
     return Script(steps=({"status": status}, *kind, sent, {"end": True}))
+
+
+def poured(piece: bytes, total: int, *, before: bytes = b"", bare: bool = False) -> Script:
+    """Send one piece again and again: a body, a line or, `bare`, a head that does not end."""
+    steps: list[Step] = []
+    if before:
+        steps.append({"raw": b64encode(before).decode(), "bare": bare})
+    steps.append({"raw": b64encode(piece).decode(), "bare": bare, "total": total})
+    return Script(steps=(*steps, {"end": True}))
+
+
+def packed(payload: bytes, coding: str, status: int = 200) -> Script:
+    """Answer with bytes that say themselves how they are packed."""
+    coded: Step = {"header": ["Content-Encoding", coding]}
+    return Script(steps=(coded,)) + raw(payload, status=status)
 
 
 def garbage(size: int = 200) -> Script:

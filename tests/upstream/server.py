@@ -1,4 +1,4 @@
-"""Serve OpenAI's and Anthropic's protocols as scripts say, with a bill and a memory of its own.
+"""Serve the protocols of providers as scripts say, with a bill and a memory of its own.
 
 `python -m tests.upstream.server --port 0 --port-file F`; the scripts come over `POST /__script`.
 """
@@ -13,18 +13,39 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 from tests.upstream.anthropic_wire import AnthropicCountTokens, AnthropicMessages
+from tests.upstream.batching import AnthropicBatches
 from tests.upstream.book import Book, Call, Script, answered, parse_script
 from tests.upstream.connection import Connection, Request
+from tests.upstream.filing import OpenAiBatches
+from tests.upstream.gemini_wire import GeminiContent, GeminiCountTokens, GeminiEmbeddings, named
+from tests.upstream.listed_wire import MODERATIONS, RERANK
 from tests.upstream.openai_wire import OpenAiChat, OpenAiEmbeddings
 from tests.upstream.player import STEPS, Player
+from tests.upstream.responses_wire import (
+    OpenAiCompletions,
+    OpenAiResponses,
+    items,
+    response,
+)
 from tests.upstream.wire import Dialect, Json
 
 # By the end of the path, so that any number of providers can live under prefixes of one server.
 DIALECTS: dict[str, Dialect] = {
     "/v1/chat/completions": OpenAiChat(),
+    "/v1/completions": OpenAiCompletions(),
+    "/v1/responses": OpenAiResponses(),
     "/v1/embeddings": OpenAiEmbeddings(),
+    "/v1/moderations": MODERATIONS,
+    "/v1/rerank": RERANK,
     "/v1/messages/count_tokens": AnthropicCountTokens(),
+    "/v1/messages/batches": AnthropicBatches(),
     "/v1/messages": AnthropicMessages(),
+    "/v1/batches": OpenAiBatches(),
+    ":generateContent": GeminiContent(),
+    ":streamGenerateContent": GeminiContent(),
+    ":countTokens": GeminiCountTokens(),
+    ":embedContent": GeminiEmbeddings(),
+    ":batchEmbedContents": GeminiEmbeddings(),
 }
 
 
@@ -35,13 +56,16 @@ class Upstream:
         self.now = clock
         self.book = Book()
         self.connections: set[Connection] = set()
-        self.opened = 0
+        self.opened = self.kept = 0
 
     def accept(self) -> Connection:
         self.opened += 1
         connection = Connection(self.opened, self.handle, self.connections.discard)
         self.connections.add(connection)
         return connection
+
+    def is_open(self, name: str) -> bool:
+        return self.book.gates[name].is_set()
 
     async def gate(self, name: str) -> None:
         await self.book.gates[name].wait()
@@ -52,6 +76,19 @@ class Upstream:
             await self.administer(connection, request)
         elif request.method == "GET" and path.endswith("/v1/models"):
             connection.reply(200, self.models())
+        elif self.book.keeping.asks(request.method, path):
+            body = json.loads(request.body) if request.body else {}
+            told = self.book.keeping.answer(key_of(request), request.method, path, body)
+            self.book.asked.append(f"{request.method} {request.path}")
+            connection.reply(*told)
+        elif self.book.batches.asks(path):
+            told = self.book.batches.answer(key_of(request), request.method, path, self.is_open)
+            self.book.asked.append(f"{request.method} {request.path}")
+            connection.reply(*told)
+        elif self.book.filing.asks(request.method, path):
+            told = self.book.filing.answer(key_of(request), request, path, self.is_open)
+            self.book.asked.append(f"{request.method} {request.path}")
+            connection.reply(*told)
         else:
             await self.infer(connection, request, path)
 
@@ -67,7 +104,17 @@ class Upstream:
         except ValueError:
             connection.reply(400, dialect.error(400, "the body is not JSON"))
             return
-        await self.play(connection, self.called(connection, request, dialect, body))
+        asked = {**body, **named(path)}
+        if isinstance(dialect, OpenAiBatches):
+            asked |= self.book.filing.lines(key_of(request), body)
+            if "lines" not in asked:
+                connection.reply(400, dialect.error(400, "no such file"))
+                return
+        missing = self.book.keeping.missing(key_of(request), asked)
+        if missing is not None:
+            connection.reply(400, dialect.error(400, f"{missing} not found"))
+            return
+        await self.play(connection, self.called(connection, request, dialect, asked))
 
     def called(
         self, connection: Connection, request: Request, dialect: Dialect, body: Json
@@ -75,7 +122,11 @@ class Upstream:
         prompt = dialect.read(body)
         script, attempt = self.book.chosen(prompt)
         n = len(self.book.calls) + 1
-        answer = answered(n, dialect, prompt, script, body)
+        # What is kept has an id that no other answer of this process had.
+        keeps = isinstance(dialect, OpenAiResponses | AnthropicBatches | OpenAiBatches)
+        self.kept += keeps
+        serial = self.kept if keeps else n
+        answer = answered(serial, dialect, prompt, script, body)
         call = Call(
             n=n,
             connection=connection.number,
@@ -92,6 +143,13 @@ class Upstream:
             events=dialect.stream(answer) if prompt.stream else dialect.whole(answer),
         )
         self.book.begin(call)
+        if isinstance(dialect, AnthropicBatches):
+            self.book.batches.begin(key_of(request), serial, body["requests"])
+        if isinstance(dialect, OpenAiBatches):
+            self.book.filing.begin(key_of(request), serial, body)
+        if isinstance(dialect, OpenAiResponses) and body.get("store") is not False:
+            kept = response(answer, items(answer), ended=True)
+            self.book.keeping.keep(key_of(request), kept, [body.get("input")])
         return call
 
     async def play(self, connection: Connection, call: Call) -> None:
@@ -151,6 +209,11 @@ class Upstream:
         self.book.attempts[name] = 0
         return {}
 
+    async def script_many(self, asked: Json) -> Json:
+        for name, value in asked["scripts"].items():
+            await self.script({"id": name, "sequence": [value]})
+        return {}
+
     async def price(self, asked: Json) -> Json:
         self.book.prices |= {key: value for key, value in asked.items() if key != "argument"}
         return {}
@@ -162,6 +225,8 @@ class Upstream:
         book = self.book
         return {
             "calls": [call.seen() for call in book.calls],
+            "asked": book.asked,
+            "forms": book.filing.forms,
             "peak": book.peak,
             "peaks": dict(book.peaks),
             "running": book.running.total(),
@@ -195,6 +260,13 @@ class Upstream:
         return {}
 
 
+def key_of(request: Request) -> str:
+    """Return the credential of a request, as it was sent."""
+    lines = request.head.decode("latin-1").split("\r\n")
+    names = ("authorization:", "x-api-key:")
+    return next((line for line in lines if line.lower().startswith(names)), "")
+
+
 def _script(name: str, value: Json) -> Script:
     script = parse_script({**value, "id": name})
     for step in script.steps:
@@ -205,6 +277,7 @@ def _script(name: str, value: Json) -> Script:
 
 COMMANDS: dict[tuple[str, str], Callable[[Upstream, Json], Awaitable[Json]]] = {
     ("POST", "script"): Upstream.script,
+    ("POST", "scripts"): Upstream.script_many,
     ("POST", "prices"): Upstream.price,
     ("GET", "bill"): Upstream.bill,
     ("GET", "seen"): Upstream.seen,
