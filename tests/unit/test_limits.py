@@ -35,11 +35,12 @@ class Clock:
 
 
 def local(clock: Clock, processes: int = 1) -> Limits:
-    return Limits(LocalBook(clock.seconds, lambda: processes))
+    return Limits("test", LocalBook(clock.seconds, lambda: processes))
 
 
-def shared(clock: Clock, url: str) -> Limits:
-    return Limits(SharedBook(url, LocalBook(clock.seconds, lambda: 1), clock=clock))
+def shared(clock: Clock, url: str, installation: str = "test") -> Limits:
+    book = SharedBook(url, LocalBook(clock.seconds, lambda: 1), clock=clock)
+    return Limits(installation, book)
 
 
 @pytest.fixture(scope="module")
@@ -373,7 +374,7 @@ def test_no_span_of_a_minute_exceeds_a_limit_and_both_back_ends_agree(
 async def test_two_thousand_requests_over_four_connections_stay_within_the_limit(
     redis_url: str, tenant: int
 ) -> None:
-    processes = [make_limits(redis_url, lambda: 4) for _ in range(4)]
+    processes = [make_limits(redis_url, "test", lambda: 4) for _ in range(4)]
     rules = per_tenant(tenant, requests_per_minute=100, tokens_per_minute=5000, concurrency=4)
     running = most = 0
 
@@ -398,6 +399,22 @@ async def test_two_thousand_requests_over_four_connections_stay_within_the_limit
     meters = await processes[0].status(tenant, rules)
     assert [meter.used for meter in meters] == [100, 5000, 0]
     for limits in processes:
+        await limits.close()
+
+
+async def test_two_installations_on_one_redis_do_not_count_each_others_requests(
+    redis_url: str, clock: Clock, tenant: int
+) -> None:
+    ours, theirs = shared(clock, redis_url), shared(clock, redis_url, "other")
+    rules = (
+        *per_tenant(tenant, requests_per_minute=2, tokens_per_minute=20, concurrency=2),
+        RateRule(scope="model", owner_id=tenant, requests_per_minute=2),
+    )
+    told = [(await admit(limits, rules, 10)).allowed for limits in [ours] * 3 + [theirs] * 3]
+    assert told == [True, True, False] * 2
+    assert [meter.used for meter in await ours.status(tenant, rules)] == [2, 20, 2, 2]
+    for limits in (ours, theirs):
+        assert (limits.book.state, limits.book.lost) == ("redis", 0)
         await limits.close()
 
 

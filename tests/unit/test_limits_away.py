@@ -5,6 +5,7 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -13,6 +14,7 @@ import redis
 from tenants.limits import Decision, Limits, make_limits
 from tenants.types import RateRule
 from tests.harness.faultproxy import FaultProxy, delay, stall
+from tests.harness.redis_process import own_redis
 from tests.harness.services import redis_server
 
 PATIENCE_S = 5.0
@@ -80,7 +82,7 @@ async def test_a_process_keeps_its_share_until_redis_is_back(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)
-    limits = make_limits(url, lambda: 4)
+    limits = make_limits(url, "test", lambda: 4)
     assert (await admit(limits, rules)).allowed
     assert where(limits) == "redis"
 
@@ -105,7 +107,7 @@ async def test_a_fleet_started_without_redis_finds_it_later(
     proxy: FaultProxy, url: str, rules: tuple[RateRule, ...]
 ) -> None:
     proxy.refuse()
-    limits = make_limits(url, lambda: 8)
+    limits = make_limits(url, "test", lambda: 8)
     assert [(await admit(limits, rules)).allowed for _ in range(3)] == [True, False, False]
     proxy.restore()
     await until(lambda: limits.book.state == "redis")
@@ -116,7 +118,7 @@ async def test_a_fleet_started_without_redis_finds_it_later(
 async def test_everybody_waiting_is_answered_when_redis_falls_silent(
     proxy: FaultProxy, url: str, rules: tuple[RateRule, ...]
 ) -> None:
-    limits = make_limits(url, lambda: 1)
+    limits = make_limits(url, "test", lambda: 1)
     await limits.start()
     proxy.both(stall())
     started = time.monotonic()
@@ -129,7 +131,7 @@ async def test_everybody_waiting_is_answered_when_redis_falls_silent(
 async def test_a_settle_that_may_be_lost_is_counted(
     proxy: FaultProxy, url: str, rules: tuple[RateRule, ...]
 ) -> None:
-    limits = make_limits(url, lambda: 1)
+    limits = make_limits(url, "test", lambda: 1)
     first, second = await admit(limits, rules), await admit(limits, rules)
     proxy.both(stall())
     await limits.settle(first.ticket, 0)
@@ -142,7 +144,7 @@ async def test_a_settle_that_may_be_lost_is_counted(
 async def test_a_busy_loop_is_not_taken_for_a_slow_redis(
     url: str, rules: tuple[RateRule, ...], caplog: pytest.LogCaptureFixture
 ) -> None:
-    limits = make_limits(url, lambda: 1)
+    limits = make_limits(url, "test", lambda: 1)
     await limits.start()
     for _ in range(5):
         waiting = asyncio.ensure_future(admit(limits, rules))
@@ -158,7 +160,7 @@ async def test_a_busy_loop_is_not_taken_for_a_slow_redis(
 async def test_redis_restarted_without_its_scripts_is_told_again(
     redis_url: str, rules: tuple[RateRule, ...]
 ) -> None:
-    limits = make_limits(redis_url, lambda: 1)
+    limits = make_limits(redis_url, "test", lambda: 1)
     await limits.start()
     with redis.Redis.from_url(redis_url) as client:
         client.script_flush()
@@ -169,12 +171,33 @@ async def test_redis_restarted_without_its_scripts_is_told_again(
     await limits.close()
 
 
+async def test_a_redis_that_lost_its_memory_admits_no_third_time(
+    tmp_path: Path, rules: tuple[RateRule, ...]
+) -> None:
+    with own_redis(tmp_path) as server:
+        limits = make_limits(server.url, "test", lambda: 4)
+        assert sum([(await admit(limits, rules)).allowed for _ in range(20)]) == 8
+        server.kill9()
+        await until(lambda: limits.book.state == "away")
+        assert (await admit(limits, rules)).allowed
+        server.start()
+        await until(lambda: limits.book.state == "redis")
+        # Its share of 8 ÷ 4 counts for one more window: one of two was taken while Redis was away.
+        assert sum([(await admit(limits, rules)).allowed for _ in range(20)]) == 1
+        other = (RateRule(scope="tenant", owner_id=secrets.randbits(60), concurrency=4),)
+        first = await admit(limits, other)
+        assert not (await admit(limits, other)).allowed
+        await limits.settle(first.ticket, 0)
+        assert (await admit(limits, other)).allowed
+        await limits.close()
+
+
 async def test_slots_of_running_requests_outlive_what_redis_forgot(
     redis_url: str,
 ) -> None:
     owner = secrets.randbits(60)
     slots = (RateRule(scope="tenant", owner_id=owner, concurrency=1),)
-    limits = make_limits(redis_url, lambda: 1)
+    limits = make_limits(redis_url, "test", lambda: 1)
     running = await admit(limits, slots)
     with redis.Redis.from_url(redis_url) as client:
         client.flushdb()
@@ -186,7 +209,7 @@ async def test_slots_of_running_requests_outlive_what_redis_forgot(
 
 
 async def test_a_closed_process_hangs_nobody(redis_url: str, rules: tuple[RateRule, ...]) -> None:
-    limits = make_limits(redis_url, lambda: 1)
+    limits = make_limits(redis_url, "test", lambda: 1)
     last = await admit(limits, rules)
     await limits.settle(last.ticket, 0)
     await limits.close()

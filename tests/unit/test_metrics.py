@@ -95,19 +95,31 @@ def test_tenants_beyond_the_cap_share_a_name(metrics: Metrics, registry: Collect
 
 def test_a_circuit_shows_its_state(metrics: Metrics, registry: CollectorRegistry) -> None:
     metrics.breaker_changed("alpha", "gpt-4o", "open")
+    metrics.breaker_counted("alpha", "gpt-4o", "open")
     metrics.breaker_changed("alpha", "gpt-4o", "half_open")
+    metrics.breaker_probed("alpha", "gpt-4o", "failure")
     target = {"provider": "alpha", "model": "gpt-4o"}
     assert value(registry, "circuit_state", **target) == 2
     assert value(registry, "circuit_changes_total", **target, state="open") == 1
+    assert value(registry, "circuit_probes_total", **target, outcome="failure") == 1
 
 
 def test_a_process_tells_of_itself(metrics: Metrics, registry: CollectorRegistry) -> None:
     metrics.sample(Sample(in_flight=3, ledger_queue=2, limits_away=True, recorder_dropped=5))
-    metrics.ledger_took("admit", 0.0007)
     assert value(registry, "requests_in_flight") == 3
     assert value(registry, "limits_away") == 1
     assert value(registry, "recorder_dropped") == 5
-    assert value(registry, "ledger_seconds_count", operation="admit") == 1
+
+
+def test_each_attempt_tells_how_long_the_ledger_took_and_what_was_wrong(
+    metrics: Metrics, registry: CollectorRegistry
+) -> None:
+    one = attempt(admit_ms=0.7, settle_ms=2.0, alarms=("usage_invalid",))
+    metrics.observe(call(attempts=(one, attempt(number=2, admit_ms=0.6))))
+    assert value(registry, "ledger_seconds_count", operation="admit") == 2
+    assert value(registry, "ledger_seconds_sum", operation="settle") == 0.002
+    target = {"provider": one.provider, "model": one.model}
+    assert value(registry, "alarms_total", kind="usage_invalid", **target) == 1
 
 
 def test_several_workers_are_summed_up(tmp_path: Path) -> None:

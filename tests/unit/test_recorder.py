@@ -5,6 +5,7 @@ import json
 import logging
 import threading
 import time
+import tracemalloc
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from llm_gateway.recorder.lines import write_json
 from llm_gateway.types import CallRecord
 from tenants.models import ApiKey, ConfigVersion, Tenant
 from tests.harness.database import Databases
+from tests.legs import Figure
 from tests.unit.request_log import attempt, call, connected
 
 
@@ -92,7 +94,8 @@ def test_every_column_is_kept_as_it_was_recorded(alias: str, recorder: Recorder)
     record(recorder, made)
     (row,) = kept(alias)
     same = set(CallRecord.__struct_fields__) - {
-        *("lines", "decision", "attempts", "payload", "category", "request_bytes", "answer_bytes")
+        *("lines", "decision", "attempts", "payload", "category", "request_bytes", "answer_bytes"),
+        *("fallback", "hedged"),  # counted, and told in the decision
     }
     assert {name: getattr(row, name) for name in same} == {
         name: getattr(made, name) for name in same
@@ -229,6 +232,52 @@ async def test_with_the_database_away_the_newest_are_kept_and_sinks_hear_all() -
     assert journal.written == made[-len(journal.written) :]
     assert recorder.dropped + len(journal.written) == 30
     assert len(journal.written) == 10
+
+
+@pytest.mark.promise("D4")
+@pytest.mark.parametrize("tags", [0, 16])
+@pytest.mark.parametrize("away", [False, True], ids=["stuck", "away"])
+async def test_what_waits_is_bounded_in_bytes_whatever_callers_write(
+    figure: Figure, tags: int, away: bool
+) -> None:
+    """A stuck thread leaves records in front of it, one whose database is away behind it."""
+    journal = StuckJournal()
+    if away:
+        journal.away = True
+        journal.open.set()
+    recorder = Recorder(journal=journal)
+    recorder.record(call())
+    assert await asyncio.to_thread(journal.asked.wait, 30)
+    tracemalloc.start()
+    try:
+        for n in range(12_000):
+            recorder.record(fat(n, tags))
+            if away and n % 1000 == 0:
+                await recorder.flush(timeout_s=0.01)
+        kept = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    figure("request log: memory of what waits, MiB", kept / 2**20, "≤ 64")
+    assert kept <= 64 * 2**20
+    assert recorder.dropped + recorder.waiting >= 12_000
+    journal.away = False
+    journal.open.set()
+    await recorder.close()
+    assert recorder.dropped + len(journal.written) == 12_001
+    assert recorder.dropped > 0
+
+
+def fat(n: int, tags: int) -> CallRecord:
+    """Return a record with as much as a caller can make it hold, none of it shared."""
+    return call(
+        requested_model=f"{n}".ljust(128),
+        end_user=f"{n}".ljust(256),
+        error=f"{n}".ljust(500),
+        tags={f"{n}-{tag}": f"{n}".ljust(480) for tag in range(tags)},
+        lines=[{"unit": f"u{n}", "units": n, "amount_nano": n * 7} for _ in range(4)],
+        attempts=tuple(attempt(reason=f"{n}-{one}".ljust(300)) for one in range(3)),
+        decision={"candidates": [f"{n}-{one}" for one in range(4)], "steps": [{"n": n}]},
+    )
 
 
 async def test_a_failing_sink_spoils_nothing() -> None:

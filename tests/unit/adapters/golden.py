@@ -14,8 +14,9 @@ from typing import Any
 
 import msgspec
 
-from llm_gateway.adapters import ADAPTERS, CHAT_ADAPTERS, EMBEDDINGS_ADAPTERS
+from llm_gateway.adapters import ADAPTERS, CHAT_ADAPTERS, openai_chat, openai_completions
 from llm_gateway.adapters.base import ChatAdapter
+from llm_gateway.adapters.crossing import cross
 from llm_gateway.adapters.sse import Framer
 from llm_gateway.errors import GatewayError, UnexpressibleError
 from llm_gateway.types import Call, Event, Facts, Quirks
@@ -24,6 +25,7 @@ ROOT = Path(__file__).parents[2] / "golden"
 MODEL, REQUEST_ID, CREATED = "public-name", "req_1", 1_700_000_000
 INPUTS = ("request.json", "upstream.json", "upstream.sse")
 LIMIT = 4096
+END = b""  # the frame that says that nothing follows
 
 
 class Bound:
@@ -41,14 +43,26 @@ def name_of(case: Path) -> str:
 
 def call_of(case: Path) -> Call:
     body = json.loads((case / "request.json").read_bytes())
-    return ADAPTERS[case.parent.name].parse_call(body, size=len(json.dumps(body)))
+    return ADAPTERS[case.parent.name].parse_call(body, size=len(json.dumps(body)), **named(case))
+
+
+def named(case: Path) -> dict[str, Any]:
+    """Return what the path of a request says, in dialects whose bodies do not."""
+    stream = {"stream": True} if (case / "upstream.sse").exists() else {}
+    return {"model": "asked", **stream} if case.parent.name.startswith("gemini") else {}
 
 
 def outputs(case: Path) -> dict[str, bytes]:
     """Return every file that follows from the inputs, by name."""
     call, adapter = call_of(case), ADAPTERS[case.parent.name]
     written = {"sent.json": adapter.render_relay(call, Bound(), Quirks()).body}
-    if case.parent.name in EMBEDDINGS_ADAPTERS:
+    if case.parent.name == openai_completions.name:
+        written["crossed.openai_chat.json"] = crossed(openai_completions, openai_chat, call)
+    if (case / "upstream.sse").exists() and case.parent.name not in CHAT_ADAPTERS:
+        relay = openai_completions.relay(call, model=MODEL)
+        sent = b"".join(map(relay.feed, Framer().feed((case / "upstream.sse").read_bytes())))
+        return written | {f"client.{adapter.name}.sse": sent}
+    if case.parent.name not in CHAT_ADAPTERS:
         answer, _facts = adapter.relay_answer((case / "upstream.json").read_bytes(), model=MODEL)
         return written | {f"client.{adapter.name}.json": answer}
     chat = CHAT_ADAPTERS[case.parent.name]
@@ -56,7 +70,7 @@ def outputs(case: Path) -> dict[str, bytes]:
     if (case / "upstream.sse").exists():
         framer = Framer()
         frames = framer.feed((case / "upstream.sse").read_bytes())
-        frames += [rest] if (rest := framer.rest()) else []
+        frames += [rest, END] if (rest := framer.rest()) else [END]
         return written | played(chat, call, frames)
     return written | answered(chat, call, (case / "upstream.json").read_bytes())
 
@@ -65,10 +79,10 @@ def others(chat: ChatAdapter) -> Iterator[tuple[str, ChatAdapter]]:
     return ((name, other) for name, other in CHAT_ADAPTERS.items() if name != chat.name)
 
 
-def crossed(chat: ChatAdapter, other: ChatAdapter, call: Call) -> bytes:
+def crossed(chat: Any, other: ChatAdapter, call: Call) -> bytes:
     try:
         request = chat.parse_request(call.body)
-        return other.render_request(request, Quirks(), default_max_tokens=LIMIT).body
+        return cross(chat, other, request, Quirks(), default_max_tokens=LIMIT).body
     except UnexpressibleError as error:
         return msgspec.json.encode({"refused": error.param, "message": error.message})
 

@@ -161,7 +161,7 @@ def test_a_call_of_the_other_dialect_tells_it_too() -> None:
         size=1,
     )
     assert call.needs == {"chat", "vision", "json_schema", "reasoning"}
-    assert (call.images, call.media_bytes, call.end_user) == (2, 4, "u")
+    assert (call.images, call.documents, call.media_bytes, call.end_user) == (1, 0, 4, "u")
 
 
 def test_counting_tokens_is_a_call_of_its_own() -> None:

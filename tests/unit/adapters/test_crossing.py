@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
-from llm_gateway.adapters import CHAT_ADAPTERS, anthropic_messages, openai_chat
+from llm_gateway.adapters import anthropic_messages, openai_chat
+from llm_gateway.adapters.anthropic_messages.blocks_out import BlockEvents
 from llm_gateway.adapters.base import ChatAdapter
+from llm_gateway.adapters.crossing import cross
 from llm_gateway.errors import InvalidRequestError, UnexpressibleError
 from llm_gateway.types import (
     Call,
@@ -22,20 +24,24 @@ from llm_gateway.types import (
 )
 from tests.unit.adapters.test_calls import CHAT, MESSAGES
 
+OTHER: dict[str, ChatAdapter] = {
+    "openai_chat": anthropic_messages,
+    "anthropic_messages": openai_chat,
+}
 
-def cross(source: ChatAdapter, body: dict[str, Any], quirks: Quirks | None = None) -> Any:
-    (target,) = (chat for name, chat in CHAT_ADAPTERS.items() if name != source.name)
-    request = source.parse_request(body)
-    out = target.render_request(request, quirks or Quirks(), default_max_tokens=500)
+
+def over(source: ChatAdapter, body: dict[str, Any], quirks: Quirks | None = None) -> Any:
+    request, target = source.parse_request(body), OTHER[source.name]
+    out = cross(source, target, request, quirks or Quirks(), default_max_tokens=500)
     return json.loads(out.body)
 
 
 def to_anthropic(**fields: object) -> Any:
-    return cross(openai_chat, {**CHAT, **fields})
+    return over(openai_chat, {**CHAT, **fields})
 
 
 def to_openai(**fields: object) -> Any:
-    return cross(anthropic_messages, {**MESSAGES, **fields})
+    return over(anthropic_messages, {**MESSAGES, **fields})
 
 
 @pytest.mark.parametrize(
@@ -110,6 +116,27 @@ def test_a_block_that_cannot_cross_is_refused_by_name(block: dict[str, Any]) -> 
 def test_a_speakers_name_is_refused() -> None:
     with pytest.raises(UnexpressibleError):
         to_anthropic(messages=[{"role": "user", "content": "hi", "name": "ann"}])
+
+
+def test_a_tools_name_beside_its_result_says_what_the_calls_id_says() -> None:
+    call = {"id": "c", "type": "function", "function": {"name": "clock", "arguments": "{}"}}
+    result = {"role": "tool", "tool_call_id": "c", "content": "noon"}
+    called = [
+        {"role": "user", "content": "hi"},
+        {"role": "assistant", "tool_calls": [call]},
+    ]
+    named = to_anthropic(messages=[*called, {**result, "name": "clock"}])
+    assert named == to_anthropic(messages=[*called, result])
+
+
+def test_arguments_as_they_are_written_are_what_others_stream_anyway() -> None:
+    tool = {"name": "f", "input_schema": {"type": "object"}}
+    assert to_openai(tools=[{**tool, "eager_input_streaming": True}]) == to_openai(tools=[tool])
+
+
+def test_citations_are_a_list_from_the_start_also_where_nothing_is_cited() -> None:
+    written = BlockEvents().of(TextDelta(text="hi"))
+    assert written[0]["content_block"] == {"type": "text", "text": "", "citations": []}
 
 
 def test_fields_that_say_the_default_are_left_out() -> None:
@@ -261,15 +288,15 @@ def test_cache_marks_reach_who_knows_them() -> None:
     assert sent["system"][0]["cache_control"] == {"type": "ephemeral", "ttl": "1h"}
     assert sent["tools"][0]["cache_control"] == {"type": "ephemeral", "ttl": "1h"}
     assert sent["messages"][0]["content"][0]["cache_control"] == {"type": "ephemeral"}
-    assert "cache" not in json.dumps(cross(anthropic_messages, body))
+    assert "cache" not in json.dumps(over(anthropic_messages, body))
 
 
 def test_a_field_that_a_server_refuses_is_refused_before_it() -> None:
     quirks = Quirks(unsupported=frozenset({"temperature"}))
     with pytest.raises(UnexpressibleError):
-        cross(anthropic_messages, {**MESSAGES, "temperature": 0.5}, quirks)
+        over(anthropic_messages, {**MESSAGES, "temperature": 0.5}, quirks)
     with pytest.raises(UnexpressibleError):
-        cross(openai_chat, {**CHAT, "temperature": 0.5}, quirks)
+        over(openai_chat, {**CHAT, "temperature": 0.5}, quirks)
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def test_a_body_that_is_no_answer_is_invalid(name: str, body: bytes) -> None:
 
 @pytest.mark.parametrize("name", ADAPTERS)
 def test_an_error_in_a_200_is_the_error_it_names(name: str) -> None:
-    body = b'{"error":{"type":"rate_limit_error","message":"no"}}'
+    body = b'{"error":{"type":"rate_limit_error","status":"RESOURCE_EXHAUSTED","message":"no"}}'
     with pytest.raises(errors.ThrottledError):
         ADAPTERS[name].relay_answer(body, model="m")
 

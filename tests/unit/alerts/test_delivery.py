@@ -8,10 +8,11 @@ from django.core import mail
 from django.core.management import call_command
 
 from tenants.alerts.delivery import CLAIM, PAUSES, deliver, spread, try_sink
+from tenants.alerts.messages import text_of
 from tenants.alerts.models import AlertDelivery, AlertSink
 from tenants.alerts.sending import Letter, NotDeliveredError
 from tenants.models import Budget, Tenant
-from tenants.money.models import Alert, Bucket
+from tenants.money.models import Alert, Bucket, LedgerAlarm
 
 pytestmark = pytest.mark.django_db
 
@@ -261,3 +262,35 @@ def test_a_test_is_tried_once(tenant: Tenant, clock: Clock) -> None:
     assert (failed.state, failed.attempts) == ("given up", 1)
     assert failed.error == "The address answered 404."
     assert try_sink(made, Door(), clock).state == "sent"
+
+
+def test_an_alarm_goes_to_the_same_sinks_and_is_tried_again(tenant: Tenant, clock: Clock) -> None:
+    mine = sink(tenant)
+    sink(Tenant.objects.create(name="globex"))
+    alarm = LedgerAlarm.all_tenants_unsafe.create(
+        tenant=tenant,
+        kind="usage_invalid",
+        model="alpha",
+        day=START.date(),
+        request_id="0197a000-0000-7000-8000-000000000001",
+        attempt_no=2,
+        said="The provider reported as usage: -1",
+        created_at=START,
+    )
+    door = Door(500)
+    assert deliver(door, clock) == 1
+    clock.at += PAUSES[0]
+    assert deliver(door, clock) == 1
+    assert deliver(door, clock) == 0
+    (told,) = AlertDelivery.objects.all()
+    assert (told.alarm_id, told.sink_id, told.state) == (alarm.pk, mine.pk, "sent")
+    assert told.message["type"] == "ledger.alarm"
+    assert told.message["data"] == {
+        "tenant": "acme",
+        "kind": "usage_invalid",
+        "model": "alpha",
+        "request_id": alarm.request_id,
+        "attempt": 2,
+        "said": alarm.said,
+    }
+    assert "usage_invalid at alpha of acme" in text_of(told.message)

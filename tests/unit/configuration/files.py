@@ -24,8 +24,11 @@ providers:
       - {{name: spare, value: sk-fake-2, weight: 2}}
     timeouts: {{connect: 1.5}}
     max_concurrent_requests: 10
+    charge_by: provider
+    on_disconnect: abort
     retry: {{strategy: linear}}
     circuit_breaker: {{failure_threshold: 3}}
+    health_check: {{interval: 15}}
   - name: mock
     kind: mock
     mock: {{answer: Hello, answers: {{m: Hi}}, delay: 0.5, word_delay: 0.1}}
@@ -39,6 +42,7 @@ models:
     quality: 80
     weight: 2
     rate_limits: {{requests_per_minute: 1000}}
+    timeouts: {{first_token: 300}}
     prices:
       - from: 2024-08-06
         input: "2.50"
@@ -51,11 +55,17 @@ routes:
     strategy: weighted
     targets: [{{model: gpt-4o, weight: 3}}, {{model: own, when: {{max_input_tokens: 10}}}}]
     when: {{tags: {{team: research}}, budget_used_below: 0.8}}
+    on_context_length: [gpt-4o]
+    on_content_policy: [own, gpt-4o]
+    hedge: true
+    affinity: session
+    timeouts: {{first_token: 20, total: 90}}
 tenants:
   - name: acme
     time_zone: Europe/Berlin
     models: [gpt-4o, smart]
     log_payloads: full
+    retention_months: 3
     rate_limits: {{requests_per_minute: 600, tokens_per_minute: 200000, concurrency: 20}}
     budgets:
       - {{name: monthly, limit: "100.00", period: month, soft: [0.5, 0.8], mode: clamp}}
@@ -71,6 +81,7 @@ tenants:
         models: [gpt-4o]
         budgets: [{{name: k, limit: "0.5"}}]
         rate_limits: {{requests_per_minute: 5}}
+        timeouts: {{idle: 10}}
         expires: 2027-01-01
         scopes: [inference]
       - {{name: made}}
@@ -84,6 +95,7 @@ counts = st.integers(1, 2**31 - 1)
 maybe_count = st.none() | counts
 shares = st.floats(0, 1).map(lambda value: round(value, 6))
 seconds = st.floats(0.001, 86_400).map(lambda value: round(value, 3))
+waits = st.builds(schema.Waits, first_token=st.none() | seconds, total=st.none() | seconds)
 enabled = st.sampled_from([None, False])
 rate_limits = st.builds(schema.RateLimits, maybe_count, maybe_count, maybe_count)
 lines = {
@@ -138,6 +150,7 @@ providers = st.builds(
     max_concurrent_requests=counts,
     retry=st.none() | retries,
     circuit_breaker=st.builds(schema.CircuitBreaker, failure_threshold=counts),
+    health_check=st.builds(schema.HealthCheck, interval=st.just(0) | seconds),
 ) | st.builds(schema.Provider, name=names, kind=st.just("mock"), mock=st.none() | mocks)
 budgets = st.builds(
     schema.Budget,
@@ -178,6 +191,7 @@ def models_at(providers: Sequence[str]) -> st.SearchStrategy[schema.Model]:
         weight=st.integers(0, 10),
         enabled=enabled,
         rate_limits=rate_limits,
+        timeouts=st.builds(schema.OwnTimeouts, first_token=st.none() | st.floats(0.1, 900)),
         prices=st.none() | several(prices, lambda price: price.valid_from),
     )
 
@@ -190,6 +204,11 @@ def routes_over(models: Sequence[str]) -> st.SearchStrategy[schema.Route]:
         targets=st.lists(target, min_size=1, max_size=3).map(tuple),
         strategy=st.sampled_from(["fallback", "cheapest", "weighted", "race"]),
         when=whens,
+        on_context_length=st.lists(st.sampled_from(models), max_size=2).map(tuple),
+        on_content_policy=st.lists(st.sampled_from(models), max_size=2).map(tuple),
+        hedge=st.booleans(),
+        affinity=st.sampled_from([None, "session", "prompt"]),
+        timeouts=waits,
         enabled=enabled,
     )
 
@@ -208,6 +227,7 @@ def tenants(draw: st.DrawFn) -> schema.Tenant:
         enabled=enabled,
         budgets=by_name(budgets),
         rate_limits=rate_limits,
+        timeouts=waits,
     )
     return schema.Tenant(
         name=draw(names),
@@ -215,6 +235,7 @@ def tenants(draw: st.DrawFn) -> schema.Tenant:
         time_zone=draw(st.sampled_from(["UTC", "Europe/Berlin", "Asia/Kathmandu"])),
         models=draw(st.none() | st.lists(names, max_size=2).map(tuple)),
         log_payloads=draw(st.sampled_from(["none", "redacted", "full"])),
+        retention_months=draw(st.none() | st.integers(1, 1200)),
         cache=draw(st.builds(schema.Cache, st.booleans(), counts, st.booleans(), shares)),
         single_flight=draw(st.booleans()),
         rate_limits=draw(rate_limits),

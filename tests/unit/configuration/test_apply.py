@@ -202,12 +202,12 @@ def test_the_audit_shows_the_targets_of_a_route_before_and_after() -> None:
 
 def test_what_is_not_in_force_yet_is_said() -> None:
     report = applied(
-        "tenants: [{name: a, single_flight: true, cache: {enabled: true}, runs: {max_steps: 5},"
+        "tenants: [{name: a, single_flight: true, cache: {enabled: true, semantic: true},"
         " guardrails: [{kind: pii, action: block}]}]"
     )
     assert report.warnings == [
         f"tenants[0].{name}: is stored, but not in force in this version"
-        for name in ("guardrails", "cache", "single_flight", "runs")
+        for name in ("guardrails", "cache.semantic")
     ]
 
 
@@ -338,6 +338,10 @@ WRONG = [
         "providers[0].timeouts.connect: a number above 0 up to 86400 is expected, not 0",
     ),
     (
+        "tenants: [{name: a, keys: [{name: k, timeouts: {connect: 1}}]}]",
+        "tenants[0].keys[0].timeouts.connect",
+    ),
+    (
         "providers: [{name: a, kind: openai, retry: {strategy: often}}]",
         "providers[0].retry.strategy: 'often' is not known; use one of exponential",
     ),
@@ -368,6 +372,10 @@ WRONG = [
     (
         "routes: [{name: r, targets: [{model: gpt-4}]}]",
         "routes[0].targets[0].model: there is no model 'gpt-4'; did you mean gpt-4o?",
+    ),
+    (
+        "routes: [{name: r, targets: [{model: gpt-4o}], on_context_length: [gpt-4]}]",
+        "routes[0].on_context_length[0]: there is no model 'gpt-4'; did you mean gpt-4o?",
     ),
     (
         "routes: [{name: r, strategy: best, targets: [{model: gpt-4o}]}]",

@@ -49,7 +49,7 @@ def test_a_key_may_be_in_a_file() -> None:
     ("host", "base_url"),
     [
         ("127.0.0.1:11434", None),  # the catalogue's own
-        ("http://10.0.0.5:11434", "http://10.0.0.5:11434/v1"),
+        ("http://10.0.0.5:11434", "http://10.0.0.5:11434"),
         ("https://ollama.test/v1/", "https://ollama.test/v1"),
     ],
 )

@@ -7,18 +7,20 @@ import pytest
 from django.db import connections
 
 from llm_gateway.insight.partitions import first_id, month_after
-from llm_gateway.insight.retention import months_kept, retain
+from llm_gateway.insight.retention import AT_ONCE, months_kept, retain
 from llm_gateway.models import GatewaySettings, RequestLog, UsageHour
 from llm_gateway.recorder.journal import Journal
 from llm_gateway.service.periodic import retain_requests
 from llm_gateway.types import CallRecord
+from tenants.models import Tenant
 from tests.unit.request_log import call
 
 TODAY = date(2026, 11, 20)
 
 
-def made_at(at: datetime) -> CallRecord:
-    return call(id=UUID(int=first_id(at).int | 0x7000_8000_0000_0000_0000 | 5), created_at=at)
+def made_at(at: datetime, tenant_id: int = 1) -> CallRecord:
+    known = 0x7000_8000_0000_0000_0000 | tenant_id
+    return call(id=UUID(int=first_id(at).int | known), created_at=at, tenant_id=tenant_id)
 
 
 def months(alias: str) -> list[str]:
@@ -66,6 +68,49 @@ def test_thirteen_months_are_kept_unless_the_settings_say_otherwise(alias: str) 
     assert months_kept(using=alias) == 13
     GatewaySettings.objects.using(alias).create(retention_months=3)
     assert months_kept(using=alias) == 3
+
+
+def test_each_tenant_keeps_its_rows_as_long_as_it_says(alias: str, journal: Journal) -> None:
+    for tenant, own in ((1, None), (2, 1), (3, 24)):
+        Tenant.objects.using(alias).create(pk=tenant, name=f"t{tenant}", retention_months=own)
+    month = [month_after(TODAY, -back) for back in (25, 24, 14, 13, 2, 1, 0)]
+    instants = [datetime(day.year, day.month, 1, 12, tzinfo=UTC) for day in month]
+    journal.write([made_at(at, tenant) for at in instants for tenant in (1, 2, 3, 4)])
+    with_partitions = retain(TODAY, 13, using=alias)
+    kept: dict[int | None, list[str]] = {}
+    for row in RequestLog.objects.using(alias).order_by("id"):
+        kept.setdefault(row.tenant_id, []).append(f"{row.created_at:%Y-%m}")
+    names = [f"{day:%Y-%m}" for day in month]
+    # The last one is of a tenant that is gone.
+    assert kept == {1: names[3:], 2: names[5:], 3: names[1:], 4: names[3:]}
+    assert (with_partitions.before, with_partitions.rows) == (month[1], 3 + 5 + 1 + 3)
+    assert retain(TODAY, 13, using=alias).rows == 0
+    assert UsageHour.all_tenants_unsafe.using(alias).count() == len(month) * 4
+
+
+def test_many_rows_go_in_small_steps_past_those_that_stay(alias: str, journal: Journal) -> None:
+    Tenant.objects.using(alias).create(pk=1, name="t1", retention_months=24)
+    old = datetime(2025, 3, 1, tzinfo=UTC)
+    journal.write([
+        made_at(old + timedelta(seconds=n), 1 if n % 2 else 2) for n in range(2 * AT_ONCE + 20)
+    ])  # fmt: skip
+    assert retain(TODAY, 13, using=alias).rows == AT_ONCE + 10
+    assert RequestLog.objects.using(alias).count() == AT_ONCE + 10
+
+
+@pytest.mark.parametrize("database_backend", ["postgres"], indirect=True)
+def test_a_partition_stays_while_one_tenant_keeps_its_month(alias: str, journal: Journal) -> None:
+    tenant = Tenant.objects.using(alias).create(pk=1, name="t1", retention_months=24)
+    then = date(2026, 3, 1)
+    retain(then, 13, using=alias)  # as it ran month after month since
+    journal.write([made_at(datetime(2026, 3, 2, tzinfo=UTC), tenant) for tenant in (1, 2)])
+    gone = retain(date(2027, 11, 1), 13, using=alias)
+    assert (gone.dropped, gone.rows) == ([], 1)
+    tenant.retention_months = None
+    tenant.save()
+    gone = retain(date(2027, 11, 1), 13, using=alias)
+    assert ("llm_gateway_requestlog_2026_03" in gone.dropped, gone.rows) == (True, 0)
+    assert months(alias) == []
 
 
 @pytest.mark.parametrize("database_backend", ["postgres"], indirect=True)

@@ -1,5 +1,6 @@
 """A database with a tenant, for tests that drive the ledger itself, on either backend."""
 
+import json
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,20 +11,22 @@ from typing import Any
 
 import psycopg
 import pytest
+from django.db import models
 from django.db.utils import ConnectionHandler
 from psycopg.conninfo import conninfo_to_dict
 from pytest_django import DjangoDbBlocker
 
+from tenants.models import Budget, Tenant
 from tenants.money import verify
 from tenants.money.ledger import Ledger
 from tenants.money.postgres import PostgresStore
 from tenants.money.session import Session
 from tenants.money.spool import Spool
 from tenants.money.sqlite import SqliteStore
-from tenants.money.store import Store
+from tenants.money.store import LEASE_S, Store
 from tenants.types import BudgetRule, Period
 from tests.harness.database import Databases
-from tests.unit.money.ground_values import KEY, TENANT
+from tests.unit.money.ground_values import KEY, TENANT, budget_rule
 
 
 class Ground:
@@ -37,11 +40,7 @@ class Ground:
         self._budgets = 0
         self._admin: Any = None
         self._sessions: list[Session] = []
-        self.run(
-            "INSERT INTO tenants_tenant (id, managed_by_file, created_at, updated_at, name, active,"
-            " time_zone, log_payloads, cache, single_flight, runs, guardrails) VALUES (1, {no},"
-            " {now}, {now}, 'acme', {yes}, 'UTC', 'none', '{{}}', {no}, '{{}}', '[]')"
-        )
+        self._insert(Tenant(pk=TENANT, name="acme"))
 
     def store(
         self,
@@ -49,18 +48,21 @@ class Ground:
         fast: bool | None = None,
         sqlite: type[SqliteStore] = SqliteStore,
         postgres: type[PostgresStore] = PostgresStore,
+        lease_s: float = LEASE_S,
     ) -> Store:
         store: Store
         if self.backend == "sqlite":
-            store = sqlite(str(self.home / "mobius.sqlite3"), self._clock)
+            store = sqlite(str(self.home / "mobius.sqlite3"), self._clock, lease_s=lease_s)
         else:
-            store = postgres(**conninfo_to_dict(self.url))
+            store = postgres(lease_s=lease_s, **conninfo_to_dict(self.url))
         if fast is not None:
             store.fast = fast
         return store
 
-    def session(self, clock: Callable[[], float], *, fast: bool | None = None) -> Session:
-        session = Session(self.store(fast=fast), lambda: KEY, clock)
+    def session(
+        self, clock: Callable[[], float], *, fast: bool | None = None, store: Store | None = None
+    ) -> Session:
+        session = Session(store or self.store(fast=fast), lambda: KEY, clock)
         session.connect()
         self._sessions.append(session)
         return session
@@ -94,7 +96,7 @@ class Ground:
     def _connection(self) -> Any:
         if self._admin is None:
             self._admin = (
-                psycopg.connect(self.url, autocommit=True)
+                psycopg.connect(self.url, autocommit=True, options="-c synchronous_commit=off")
                 if self.backend == "postgres"
                 else sqlite3.connect(
                     self.home / "mobius.sqlite3",
@@ -112,25 +114,23 @@ class Ground:
         period: Period = "total",
         hard: bool = True,
         thresholds: str = "[]",
+        zone: str = "UTC",
     ) -> BudgetRule:
         self._budgets += 1
         name = f"budget-{self._budgets}"
-        ((budget_id,),) = self.run(
-            "INSERT INTO ledger_budget (tenant_id, managed_by_file, created_at, updated_at, name,"
-            " limit_nano, period, hard, mode, thresholds, model_filter, per, raise_nano) VALUES"
-            " (1, {no}, {now}, {now}, ?, ?, ?, ?, 'strict', ?, '', '', 0) RETURNING id",
-            (name, limit_nano, period, hard, thresholds),
+        self._insert(
+            Budget(
+                pk=self._budgets,
+                tenant_id=TENANT,
+                name=name,
+                limit_nano=limit_nano,
+                period=period,
+                hard=hard,
+                thresholds=json.loads(thresholds),
+            )
         )
-        return BudgetRule(
-            id=budget_id,
-            name=name,
-            scope="tenant",
-            owner_id=TENANT,
-            period=period,
-            zone="UTC",
-            limit_nano=limit_nano,
-            hard=hard,
-            mode="strict",
+        return budget_rule(
+            self._budgets, period, name=name, limit_nano=limit_nano, hard=hard, zone=zone
         )
 
     def set_limit(self, rule: BudgetRule, limit_nano: int | None) -> None:
@@ -173,6 +173,22 @@ class Ground:
                 )
             self.run("UPDATE clock SET now = ?", (now,))
         self.now = now
+
+    def _insert(self, row: models.Model) -> None:
+        """Insert a row as Django would, into this database."""
+        fields = row._meta.concrete_fields
+        columns = ", ".join(str(field.column) for field in fields)
+        marks = ", ".join("%s" for _ in fields)
+
+        def insert(connection: Any) -> None:
+            values = [f.get_db_prep_save(f.pre_save(row, True), connection) for f in fields]
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    f"INSERT INTO {row._meta.db_table} ({columns}) VALUES ({marks})",  # noqa: S608 - names of our own
+                    values,
+                )
+
+        self._with_django(insert)
 
     def _clock(self) -> datetime:
         return self.now or datetime.now(UTC)
@@ -220,8 +236,8 @@ class Clock:
 def ground(
     databases: Databases, tmp_path: Path, django_db_blocker: DjangoDbBlocker
 ) -> Iterator[Ground]:
-    ground = Ground(databases, tmp_path)
     with django_db_blocker.unblock():
+        ground = Ground(databases, tmp_path)
         yield ground
     ground.close()
     databases.drop(ground.url)

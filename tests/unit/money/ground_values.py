@@ -4,7 +4,7 @@ from typing import Any
 
 from tenants.ids import new_id
 from tenants.money.types import Bound, HoldRequest, Settlement
-from tenants.types import BudgetRule
+from tenants.types import BudgetRule, Period
 
 KEY = b"obviously-a-test-key-of-32-bytes"
 TENANT = 1
@@ -33,3 +33,18 @@ def settled(amount_nano: int, **values: Any) -> Settlement:
         usage={"output_token": amount_nano},
         **values,
     )
+
+
+def budget_rule(budget_id: int, period: Period = "total", **values: Any) -> BudgetRule:
+    known: dict[str, Any] = {
+        "id": budget_id,
+        "name": f"budget-{budget_id}",
+        "scope": "tenant",
+        "owner_id": TENANT,
+        "period": period,
+        "zone": "UTC",
+        "limit_nano": 0,
+        "hard": True,
+        "mode": "strict",
+    }
+    return BudgetRule(**known | values)

@@ -13,6 +13,7 @@ from llm_gateway.pricing import (
     ITEM_TOKENS,
     PER,
     UnpricedError,
+    as_told,
     bound,
     cost,
     input_bound,
@@ -36,9 +37,9 @@ LINE_NAMES = ("input", "output", "cache_read", "cache_write", "cache_write_1h", 
 
 MORE_LINES = (
     *("audio_input", "audio_output", "image_input", "image_output"),
-    *("audio_second", "tool_call"),
+    *("image", "audio_second", "tool_call"),
 )
-PIECES = ("request", "audio_second", "tool_call", "margin")
+PIECES = ("request", "image", "audio_second", "tool_call", "margin")
 
 
 @st.composite
@@ -60,14 +61,16 @@ def usages(draw: st.DrawFn, most: st.SearchStrategy[int] = COUNTS) -> Usage:
         audio_output=spoken,
         image_output=draw(st.integers(0, output - reasoning - spoken)),
         audio_seconds=draw(st.integers(0, 10**6)),
+        images=draw(st.integers(0, 100)),
         tool_calls=draw(st.integers(0, 1000)),
+        other_model=draw(st.integers(0, 100)),
     )
 
 
 @st.composite
 def prices(draw: st.DrawFn) -> Price:
     optional = st.none() | LINES
-    lines: dict[str, Any] = dict.fromkeys(LINE_NAMES, optional)
+    lines: dict[str, Any] = dict.fromkeys((*LINE_NAMES, *MORE_LINES, "request"), optional)
     tiers = st.builds(Tier, above_input_tokens=st.integers(0, 1000), **lines)
     others: dict[str, Any] = {name: draw(optional) for name in (*LINE_NAMES[2:], *MORE_LINES)}
     return Price(
@@ -183,13 +186,14 @@ def test_the_total_is_the_sum_of_exactly_rounded_lines(used: Usage, price: Price
     answer = cost(used, price)
     assert answer.total_nano == sum(line.amount_nano for line in answer.lines)
     for line in answer.lines:
-        exact = Decimal(line.units * line.price_nano) / line.per
+        exact = Decimal(line.units * (line.price_nano or 0)) / line.per
         assert line.amount_nano == int(exact.quantize(Decimal(1), ROUND_HALF_EVEN))
 
 
 @given(used=usages(), price=prices())
 def test_every_token_is_billed_exactly_once(used: Usage, price: Price) -> None:
-    tokens = sum(line.units for line in cost(used, price).lines if line.unit not in PIECES)
+    billed = (line for line in cost(used, price).lines if line.price_nano is not None)
+    tokens = sum(line.units for line in billed if line.unit not in PIECES)
     assert tokens == used.input + used.output
 
 
@@ -206,7 +210,7 @@ def test_a_bound_is_never_below_the_cost(
         price,
         input_tokens=used.input + more_in,
         output_tokens=used.output + more_out,
-        media=True,
+        images=max(1, used.images),
         audio_seconds=used.audio_seconds,
         tool_calls=used.tool_calls,
     )
@@ -259,7 +263,11 @@ def test_the_version_in_force_is_the_latest_begun() -> None:
 
 def test_an_input_bound_allows_for_what_the_provider_adds() -> None:
     assert input_bound(100, items=2) == 100 + 2 * ITEM_TOKENS
-    assert input_bound(100, items=2, tools=True, images=1) > input_bound(100, items=2, images=1)
+    seen = input_bound(100, items=2, images=3, image_tokens=7)
+    assert seen == 100 + 2 * ITEM_TOKENS + 3 * 7
+    one = input_bound(100, items=2, tools=1, images=3, image_tokens=7)
+    assert one > seen
+    assert input_bound(100, items=2, tools=3, images=3, image_tokens=7) == seen + 3 * (one - seen)
 
 
 def test_audio_images_seconds_and_tool_calls_have_lines_of_their_own() -> None:
@@ -267,7 +275,9 @@ def test_audio_images_seconds_and_tool_calls_have_lines_of_their_own() -> None:
     used = Usage(
         input=100, output=10, audio_input=40, audio_output=5, audio_seconds=3, tool_calls=2
     )
-    lines = {line.unit: line.amount_nano for line in cost(used, price).lines}
+    answer = cost(used, price)
+    lines = {line.unit: line.amount_nano for line in answer.lines if line.price_nano is not None}
+    assert [line.unit for line in answer.lines if line.price_nano is None] == ["audio_output_token"]
     assert lines == {
         "input_token": 60,
         "audio_input_token": 400,
@@ -280,7 +290,7 @@ def test_audio_images_seconds_and_tool_calls_have_lines_of_their_own() -> None:
 def test_text_is_not_held_at_the_price_of_sound() -> None:
     price = priced(input=PER, output=0, audio_input=10 * PER)
     assert bound(price, input_tokens=100, output_tokens=0) == 100
-    assert bound(price, input_tokens=100, output_tokens=0, media=True) == 1000
+    assert bound(price, input_tokens=100, output_tokens=0, images=1) == 1000
 
 
 def test_a_margin_is_a_line_of_its_own() -> None:
@@ -288,6 +298,8 @@ def test_a_margin_is_a_line_of_its_own() -> None:
     answer = cost(Usage(input=3), price)
     assert [line.amount_nano for line in answer.lines] == [3000, 375]
     assert answer.total_nano == 3375
+    version = cost(Usage(input=3), replace(price, margin_id=7)).lines[-1]
+    assert (version.unit, version.version) == ("margin", 7)
 
 
 OLD, NEW = date(2025, 1, 1), date(2026, 1, 1)
@@ -308,6 +320,16 @@ def test_a_tenant_pays_its_own_price_from_its_day_on_and_until_it_is_taken_away(
     assert [price.id for price in prices if price] == [1, 2, 1]
 
 
+def test_a_cost_that_was_told_is_one_line_and_its_margin() -> None:
+    assert as_told(3000, None).lines == as_told(3000, priced(input=PER, output=0)).lines
+    answer = as_told(3000, priced(input=PER, output=0, margin_ppm=125_000))
+    assert [(line.unit, line.amount_nano) for line in answer.lines] == [
+        ("told", 3000),
+        ("margin", 375),
+    ]
+    assert (answer.total_nano, answer.unpriced) == (3375, False)
+
+
 def test_a_margin_comes_on_the_list_price_alone() -> None:
     terms = Terms(
         prices={"own": (Price(id=2, input=5, valid_from=OLD),)},
@@ -315,7 +337,7 @@ def test_a_margin_comes_on_the_list_price_alone() -> None:
     )
     price = price_for(deployed(), terms, NEW)
     assert price is not None
-    assert (price.id, price.margin_ppm) == (1, 20)
+    assert (price.id, price.margin_ppm, price.margin_id) == (1, 20, 2)
     own = price_for(replace(deployed(), name="own"), terms, NEW)
     assert own is not None
     assert (own.id, own.margin_ppm) == (2, 0)

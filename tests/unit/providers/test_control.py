@@ -64,7 +64,17 @@ async def test_models_of_anthropic_are_read_page_by_page(egress: Egress) -> None
     created = datetime(2026, 1, 2, tzinfo=UTC)
 
     def page(id_: str, *, more: bool) -> bytes:
-        model = {"type": "model", "id": id_, "display_name": id_.title(), "created_at": created}
+        model = {
+            "type": "model",
+            "id": id_,
+            "display_name": id_.title(),
+            "created_at": created,
+            "capabilities": {
+                "image_input": {"supported": True},
+                "batch": {"supported": True},
+                "structured_outputs": {"supported": False},
+            },
+        }
         return msgspec.json.encode(
             {"data": [model], "has_more": more, "first_id": id_, "last_id": id_}
         )
@@ -89,10 +99,50 @@ async def test_models_of_anthropic_are_read_page_by_page(egress: Egress) -> None
     assert verification.ok
     assert [m.id for m in verification.models] == ["claude-a", "claude-b"]
     assert verification.models[0].title == "Claude-A"
+    assert verification.models[0].capabilities == {"vision", "batches"}
     assert verification.models[0].created == int(created.timestamp())
     assert peer.requests[0].line.startswith("GET /v1/models?limit=1000 ")
     assert peer.requests[0].headers["x-api-key"] == SECRET
     assert peer.requests[0].headers["anthropic-version"] == "2023-06-01"
+
+
+async def test_models_of_gemini_are_read_page_by_page(egress: Egress) -> None:
+    def page(name: str, token: str) -> bytes:
+        model = {
+            "name": f"models/{name}",
+            "displayName": name.title(),
+            "inputTokenLimit": 9,
+            "supportedGenerationMethods": ["generateContent", "countTokens"],
+            "thinking": True,
+        }
+        return msgspec.json.encode({"models": [model], "nextPageToken": token})
+
+    async def two_pages(peer: Peer) -> None:
+        headers = "Content-Type: application/json; charset=UTF-8\r\n"
+        while (request := await peer.request()) is not None:
+            first = "pageToken" not in request.line
+            await peer.answer(page("b", "x/y=") if first else page("a", ""), headers=headers)
+
+    async with provider(two_pages) as peer:
+        control = asking(
+            egress,
+            peer,
+            "gemini",
+            base_url=f"http://127.0.0.1:{peer.port}",
+            auth="x-goog-api-key",
+            protocol="gemini",
+        )
+        models = await discover(control)
+    able = frozenset({"chat", "reasoning"})
+    assert models == (
+        DiscoveredModel(id="a", title="A", context_window=9, capabilities=able),
+        DiscoveredModel(id="b", title="B", context_window=9, capabilities=able),
+    )
+    assert [request.line for request in peer.requests] == [
+        "GET /v1beta/models?pageSize=1000 HTTP/1.1",
+        "GET /v1beta/models?pageSize=1000&pageToken=x%2Fy%3D HTTP/1.1",
+    ]
+    assert peer.requests[0].headers["x-goog-api-key"] == SECRET
 
 
 @pytest.mark.parametrize(
@@ -118,7 +168,7 @@ async def test_a_refusal_is_one_sentence_and_one_request(
     assert len(peer.requests) == 1
 
 
-@pytest.mark.parametrize("sdk", ["openai", "anthropic"])
+@pytest.mark.parametrize("sdk", ["openai", "anthropic", "gemini"])
 @pytest.mark.parametrize(
     "body",
     [b"", b"{", b"[]", b"null", b"1", b'{"data": 1}', b'{"data": [1]}', b'{"data": [{"id": 3}]}'],

@@ -23,6 +23,7 @@ STREAM = Outgoing(path="/chat/completions", body=b'{"model":"m"}', stream=True)
 
 class Held(Struct):
     id: str = "hold-1"
+    tenant_id: int = 1
 
 
 class Request(Struct):

@@ -1,6 +1,7 @@
 """The breaker opens on failure, probes with one call at a time and always finds its way back."""
 
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import settings as hypothesis_settings
@@ -19,20 +20,30 @@ from llm_gateway.errors import (
     UpstreamTimeoutError,
 )
 from llm_gateway.resilience.breaker import (
+    LIST_FIRST_S,
     PROBE_S,
     RAMP_S,
     Breaker,
+    Counts,
+    Order,
     Outcome,
+    State,
     Verdict,
     after,
+    after_look,
     allows,
     at,
     begin,
+    counted,
+    elsewhere,
     force_closed,
     force_open,
+    joined,
+    obeyed,
     outcome_of,
     ramp_share,
     reset,
+    stricter,
     transition,
 )
 from llm_gateway.types import BreakerSettings
@@ -50,7 +61,7 @@ class Circuit:
         self.breaker = Breaker()
 
     def begin(self) -> Verdict:
-        self.breaker, verdict = begin(self.breaker, self.now, self.rng)
+        self.breaker, verdict = begin(self.breaker, self.now)
         return verdict
 
     def end(self, outcome: Outcome, verdict: Verdict) -> None:
@@ -62,6 +73,20 @@ class Circuit:
             rng=self.rng,
             settings=self.settings,
         )
+
+    def look(self, outcome: Outcome) -> Verdict:
+        """Look at the model list, where that is allowed."""
+        verdict = self.begin()
+        if verdict.allowed:
+            self.breaker = after_look(
+                self.breaker,
+                outcome,
+                verdict.ticket,
+                now=self.now,
+                rng=self.rng,
+                settings=self.settings,
+            )
+        return verdict
 
     def call(self, outcome: Outcome) -> Verdict:
         verdict = self.begin()
@@ -155,11 +180,69 @@ def test_one_probe_at_a_time_and_a_second_caller_is_refused() -> None:
     assert circuit.begin().probe
 
 
+def test_looks_at_the_list_that_fail_open_it_and_are_named() -> None:
+    circuit = Circuit()
+    for _ in range(4):
+        circuit.look(FAILURE)
+    before = circuit.breaker
+    circuit.look(FAILURE)
+    change = transition(before, circuit.breaker)
+    assert change is not None
+    assert (change.after, change.source) == ("open", "probe")
+    circuit.wait_out()
+    circuit.look(FAILURE)
+    assert (circuit.state, circuit.breaker.source) == ("open", "probe")
+    circuit.wait_out()
+    circuit.call(FAILURE)
+    assert (circuit.state, circuit.breaker.source) == ("open", "traffic")
+
+
+def test_a_list_that_is_there_heals_nothing_that_fails_for_callers() -> None:
+    circuit = Circuit()
+    for outcome in (FAILURE,) * 4:
+        circuit.call(outcome)
+        circuit.look(SUCCESS)
+    assert circuit.breaker.failures == 4
+    circuit.call(FAILURE)
+    assert circuit.state == "open"
+
+
+@pytest.mark.parametrize("threshold", [1, 2, 4])
+def test_a_list_that_is_there_never_stands_for_the_last_probe(threshold: int) -> None:
+    circuit = Circuit(BreakerSettings(success_threshold=threshold))
+    circuit.open()
+    circuit.wait_out()
+    for _ in range(10):
+        assert circuit.look(SUCCESS).probe
+    assert circuit.state == "half_open"
+    circuit.call(SUCCESS)
+    assert circuit.state == "ramp"
+
+
+@pytest.mark.parametrize("threshold", [1, 2])
+def test_callers_wait_for_the_list_but_not_for_long(threshold: int) -> None:
+    circuit = Circuit(BreakerSettings(success_threshold=threshold))
+    circuit.open()
+    circuit.wait_out()
+    circuit.breaker, refused = begin(circuit.breaker, circuit.now, list_first=True)
+    assert (refused.allowed, refused.retry_after_s) == (False, 1.0)
+    circuit.look(SUCCESS)
+    assert allows(circuit.breaker, circuit.now, list_first=True).probe
+
+    circuit.call(FAILURE)
+    circuit.wait_out()
+    circuit.breaker, _ = begin(circuit.breaker, circuit.now, list_first=True)
+    circuit.look(NEUTRAL)
+    assert not allows(circuit.breaker, circuit.now, list_first=True).allowed
+    circuit.now += LIST_FIRST_S
+    assert allows(circuit.breaker, circuit.now, list_first=True).probe
+
+
 def test_looking_does_not_take_the_probe() -> None:
     circuit = Circuit()
     circuit.open()
     circuit.wait_out()
-    assert allows(circuit.breaker, circuit.now, circuit.rng).probe
+    assert allows(circuit.breaker, circuit.now).probe
     assert circuit.begin().probe
 
 
@@ -211,10 +294,14 @@ def test_the_ramp_lets_a_tenth_through_at_first_and_all_after_ten_seconds() -> N
     assert ramp_share(0) == ramp_share(0.99) == 0.1
     assert ramp_share(5.5) == pytest.approx(0.55)
     assert ramp_share(10) == 1.0
-    breaker = reset(Breaker(), now=0.0)
-    rng = Random(7)
-    allowed = sum(allows(breaker, 0.5, rng).allowed for _ in range(10_000))
-    assert 900 < allowed < 1100
+    circuit = Circuit()
+    circuit.breaker = reset(circuit.breaker, circuit.now)
+    circuit.now += 0.5
+    verdicts = [circuit.begin().allowed for _ in range(1_000)]
+    assert verdicts[:20] == ([False] * 9 + [True]) * 2
+    assert sum(verdicts) == 100
+    circuit.now += 5
+    assert sum(circuit.begin().allowed for _ in range(1_000)) == 550
 
 
 def test_a_failure_in_the_ramp_opens_again_for_longer() -> None:
@@ -314,6 +401,96 @@ def test_a_deployment_that_never_fails_opens_sooner_when_adaptive() -> None:
     assert run(BreakerSettings()) == "closed"
 
 
+# --- a fleet's
+
+
+def shared(state: State, **fields: Any) -> Breaker:
+    return Breaker(state=state, reason="theirs", since=1000.0, **fields)
+
+
+def test_what_a_fleet_counted_opens_a_closed_circuit_alone() -> None:
+    def judged(breaker: Breaker, *numbers: int) -> str:
+        counts, settings = Counts(*numbers), BreakerSettings()
+        return counted(breaker, counts, now=1.0, rng=Random(1), settings=settings).state
+
+    assert judged(Breaker(), 4, 9, 9) == "closed"
+    assert judged(Breaker(), 5, 5, 5) == "open"
+    assert judged(Breaker(), 1, 10, 5) == "open"
+    assert judged(shared("ramp"), 9, 9, 9) == "ramp"
+
+
+def test_who_hears_of_another_state_forgets_the_calls_of_the_one_before() -> None:
+    circuit = Circuit()
+    slow = circuit.begin()
+    circuit.breaker = joined(circuit.breaker, shared("open", until=1005.0, openings=1))
+    assert (circuit.state, circuit.breaker.until) == ("open", 1005.0)
+    circuit.now = 1005.0
+    assert circuit.begin().probe
+    circuit.end(FAILURE, slow)
+    assert circuit.state == "half_open"
+
+
+def test_who_hears_of_the_same_state_keeps_what_is_its_own() -> None:
+    circuit = Circuit()
+    circuit.open()
+    circuit.wait_out()
+    probe = circuit.begin()
+    circuit.breaker = joined(circuit.breaker, shared("half_open", successes=1))
+    assert not circuit.begin().allowed
+    circuit.end(SUCCESS, probe)
+    assert circuit.state == "ramp"
+
+
+def test_a_call_of_the_ramp_counts_though_another_process_closed_the_circuit() -> None:
+    circuit = Circuit()
+    circuit.breaker = reset(circuit.breaker, circuit.now)
+    verdict = [circuit.begin() for _ in range(10)][-1]
+    circuit.breaker = joined(circuit.breaker, shared("closed"))
+    circuit.end(FAILURE, verdict)
+    assert circuit.breaker.failures == 1
+
+
+def test_a_probe_that_another_process_has_is_waited_for_a_moment() -> None:
+    circuit = Circuit()
+    circuit.open()
+    circuit.wait_out()
+    probe = circuit.begin()
+    circuit.breaker = elsewhere(circuit.breaker, probe.ticket, circuit.now + 1)
+    assert not circuit.begin().allowed
+    circuit.now += 1
+    assert circuit.begin().probe
+
+
+def test_the_stricter_of_two_holds_and_a_later_order_before_all() -> None:
+    ladder = [
+        shared("closed"),
+        shared("ramp", until=1001.0),
+        shared("ramp", until=1002.0),
+        shared("half_open"),
+        shared("open", until=1001.0),
+        shared("open", until=1002.0),
+        shared("forced_closed", until=1001.0, order=1),
+        shared("ramp", until=1001.0, order=2),
+    ]
+    for i, milder in enumerate(ladder):
+        for harder in ladder[i + 1 :]:
+            assert stricter(milder, harder) is harder
+            assert stricter(harder, milder) is harder
+
+
+def test_an_order_is_obeyed_once_and_never_after_its_end() -> None:
+    circuit = Circuit()
+    order = Order(7, "force_open", "root", circuit.now + 60)
+    circuit.breaker = obeyed(circuit.breaker, order, circuit.now)
+    assert (circuit.state, circuit.breaker.reason) == ("forced_open", "by root")
+    assert obeyed(circuit.breaker, order, circuit.now) is circuit.breaker
+    again = Order(8, "reset", "root")
+    circuit.breaker = obeyed(circuit.breaker, again, circuit.now)
+    assert (circuit.state, circuit.breaker.order) == ("ramp", 8)
+    late = Order(9, "force_closed", "root", circuit.now)
+    assert obeyed(circuit.breaker, late, circuit.now) is circuit.breaker
+
+
 @pytest.mark.parametrize(
     ("error", "outcome"),
     [
@@ -383,7 +560,7 @@ class BreakerMachine(RuleBasedStateMachine):
         ]
         assert len(probes) <= 1
         if self.circuit.state == "half_open" and probes:
-            assert not allows(self.circuit.breaker, self.circuit.now, Random(0)).allowed
+            assert not allows(self.circuit.breaker, self.circuit.now).allowed
 
     @invariant()
     def it_closes_again_when_everything_succeeds(self) -> None:

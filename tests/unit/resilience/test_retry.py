@@ -17,6 +17,7 @@ from llm_gateway.errors import (
     InvalidAnswerError,
     MissingModelError,
     NotSentError,
+    PromptTooLongError,
     RejectedError,
     ServerFaultError,
     ThrottledError,
@@ -255,3 +256,12 @@ def test_the_retry_budget_never_saves_more_than_thirty() -> None:
     for _ in range(1000):
         budget = budget.first()
     assert budget.balance == 30.0
+
+
+def test_a_rejection_is_final_unless_others_are_named_for_it() -> None:
+    rejected = PromptTooLongError("x")
+    assert step(rejected, targets_left=1).action == "stop"
+    empty = RetryBudget(0.0)
+    assert step(rejected, targets_left=1, elsewhere=True, budget=empty).action == "next"
+    policy = RetryPolicy(max_attempts=1)
+    assert step(rejected, targets_left=1, elsewhere=True, policy=policy).action == "stop"

@@ -32,13 +32,24 @@ def test_calls_in_flight_are_counted_and_never_negative() -> None:
     assert health.in_flight == 0
 
 
-def test_the_first_token_is_a_running_mean_that_starts_anew_when_stale() -> None:
-    health = ended(Health(), now=1.0, failed=False, first_token_s=1.0)
-    assert health.first_token_s == 1.0
-    health = ended(health, now=2.0, failed=False, first_token_s=2.0)
-    assert health.first_token_s == pytest.approx(1.2)
-    health = ended(health, now=2.0 + STALE_S, failed=False, first_token_s=9.0)
-    assert health.first_token_s == 9.0
+def heard(health: Health, *seconds: float, now: float = 1.0) -> Health:
+    for each in seconds:
+        health = ended(health, now=now, failed=False, first_token_s=each)
+    return health
+
+
+def test_the_first_token_is_a_moving_median_that_starts_anew_when_stale() -> None:
+    health = heard(Health(), *[0.1] * 50)
+    assert heard(health, 9.0, 9.0, 9.0).first_token_s == 0.1
+    assert heard(health, *[9.0] * 5).first_token_s == 9.0
+    assert heard(health, 9.0, now=1.0 + STALE_S).first_token_s == 9.0
+
+
+def test_a_failure_that_found_out_leaves_nothing_known_of_speed() -> None:
+    health = heard(Health(), 0.1)
+    assert ended(health, now=2.0, failed=True, first_token_s=None).first_token_s == 0.1
+    later = ended(health, now=2.0 + STALE_S, failed=True, first_token_s=None)
+    assert (later.first_token_s, later.measured_at) == (None, 2.0 + STALE_S)
 
 
 def test_errors_and_repeats_are_shares() -> None:

@@ -204,11 +204,27 @@ def test_an_operation_that_no_adapter_speaks_is_named() -> None:
 def test_what_is_known_to_be_too_long_is_dropped() -> None:
     short, long = model(1, "a", context_window=100), model(2, "b", BETA, context_window=1000)
     configuration = configured(short, long, C, routes=(route("r", "a", "b"),))
-    assert ids(planned(configuration, "r", input_at_least=100)) == [1, 2]
-    assert ids(planned(configuration, "r", input_at_least=101)) == [2]
+    assert ids(planned(configuration, "r", input_at_least={1: 100, 2: 100})) == [1, 2]
+    assert ids(planned(configuration, "r", input_at_least={1: 101, 2: 101})) == [2]
     with pytest.raises(ContextLengthError, match="1001"):
-        planned(configuration, "r", input_at_least=1001)
-    assert ids(planned(configuration, "c", input_at_least=10**9)) == [3]
+        planned(configuration, "r", input_at_least={1: 900, 2: 1001})
+    assert ids(planned(configuration, "c", input_at_least={3: 10**9})) == [3]
+
+
+def test_what_is_too_long_for_all_targets_goes_to_those_named_for_it() -> None:
+    short, long = model(1, "a", context_window=100), model(2, "b", BETA, context_window=1000)
+    wide = model(4, "wide")
+    others: Any = {"context_length": ("wide",), "content_policy": ("c",)}
+    configuration = configured(short, long, C, wide, routes=(route("r", "a", "b", instead=others),))
+    tokens = {1: 1001, 2: 1001}
+    found = planned(configuration, "r", input_at_least=tokens)
+    assert (ids(found), found.rejection) == ([4], "context_length")
+    assert [one.cause for one in found.dropped] == ["context", "context"]
+    for more in ({"fallbacks": False}, {"needs": frozenset({"vision"})}):
+        able = model(4, "wide", capabilities=frozenset({"chat"}))
+        unable = configured(short, long, C, able, routes=(route("r", "a", "b", instead=others),))
+        with pytest.raises(ContextLengthError):
+            planned(unable, "r", input_at_least=tokens, **more)
 
 
 @pytest.mark.parametrize(
@@ -303,3 +319,35 @@ def test_a_plan_has_each_fitting_pair_exactly_once(
     found = planned(configuration, "m", seed=seed, strategy=strategy, view=view)
     pairs = [(one.deployment.id, one.key and one.key.id) for one in found.attempts]
     assert len(pairs) == len(set(pairs)) == len(weights) * max(1, keys)
+
+
+# --- races
+
+
+def racers(found: Plan) -> list[int]:
+    return [target.deployment.id for target in found.racers]
+
+
+def test_a_race_starts_each_deployment_of_its_route_once_and_five_at_most() -> None:
+    two_keys = provider("gamma", keys=2)
+    field = [model(n, f"m{n}", two_keys) for n in range(1, 8)]
+    further = (route("race", *(one.name for one in field), strategy="race"), route("last", "c"))
+    found = planned(configured(*field, model(9, "c"), routes=further, fallback=("last",)), "race")
+    assert racers(found) == [1, 2, 3, 4, 5]
+    assert len(found.attempts) == 2 * len(field) + 1
+    assert ids(found)[-1] == 9
+
+
+def test_a_race_is_asked_for_by_route_or_caller_and_only_for_chats() -> None:
+    configuration = configured(A, B, routes=(SMART,))
+    assert racers(planned(configuration, "smart")) == []
+    assert racers(planned(configuration, "smart", strategy="race")) == [1, 2]
+    assert racers(planned(configuration, "a", further=("b",), strategy="race")) == [1, 2]
+    vectors = planned(configuration, "smart", strategy="race", operation="embeddings")
+    assert racers(vectors) == []
+
+
+def test_a_race_is_no_fallback() -> None:
+    configuration = configured(A, B, C, routes=(SMART, route("last", "c")), fallback=("last",))
+    found = planned(configuration, "smart", strategy="race", fallbacks=False)
+    assert racers(found) == ids(found) == [1, 2]

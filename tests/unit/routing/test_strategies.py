@@ -111,6 +111,12 @@ def test_fastest_finds_out_with_one_call_at_a_time(unknown: Health) -> None:
     assert order("fastest", targets, health={1: busy, 2: known}) == [2, 1]
 
 
+def test_fastest_puts_what_failed_when_it_was_tried_last() -> None:
+    known, failed = Health(first_token_s=0.2, measured_at=990), Health(measured_at=990)
+    targets = [target(1), target(2)]
+    assert order("fastest", targets, health={1: failed, 2: known}) == [2, 1]
+
+
 def test_best_quality_puts_the_unknown_last() -> None:
     targets = [target(1), target(2, quality=0), target(3, quality=90)]
     assert order("best_quality", targets) == [3, 2, 1]
