@@ -64,7 +64,7 @@ def async_anthropic(url: str) -> AsyncAnthropic:
 
 def ask(client: Any, api: str, body: Body) -> Any:
     """Return what the SDK returns: an object, a stream, or of an async client a promise of it."""
-    return _ASK[api](client, body)
+    return _ASK.get(api, _chat)(client, body)
 
 
 def _chat(client: Any, body: Body) -> Any:
@@ -77,6 +77,21 @@ def _messages(client: Any, body: Body) -> Any:
     return client.messages.create(**named, extra_body=rest)
 
 
+def _responses(client: Any, body: Body) -> Any:
+    named, rest = _split(body, "model", "input", "stream")
+    return client.responses.create(**named, extra_body=rest)
+
+
+def _completions(client: Any, body: Body) -> Any:
+    named, rest = _split(body, "model", "prompt", "stream")
+    return client.completions.create(**named, extra_body=rest)
+
+
+def _moderations(client: Any, body: Body) -> Any:
+    named, rest = _split(body, "model", "input")
+    return client.moderations.create(**named, extra_body=rest)
+
+
 def _embeddings(client: Any, body: Body) -> Any:
     named, rest = _split(body, "model", "input")
     return client.embeddings.create(**named, extra_body=rest)
@@ -87,8 +102,11 @@ def _count_tokens(client: Any, body: Body) -> Any:
     return client.messages.count_tokens(**named, extra_body=rest)
 
 
+# All others are chats in OpenAI's words.
 _ASK: dict[str, Callable[[Any, Body], Any]] = {
-    "openai.chat": _chat,
+    "openai.responses": _responses,
+    "openai.completions": _completions,
+    "openai.moderations": _moderations,
     "openai.embeddings": _embeddings,
     "anthropic.messages": _messages,
     "anthropic.count_tokens": _count_tokens,
@@ -119,7 +137,7 @@ async def plain_async(promise: Awaitable[Any]) -> Any:
 
 def _anonymous(value: Any) -> Body:
     found: Body = value.to_dict(mode="json", warnings=False)
-    for holder in (found, found.get("message")):
+    for holder in (found, found.get("message"), found.get("response")):
         if isinstance(holder, dict) and "model" in holder:
             holder["model"] = "the model"
     return found
@@ -135,9 +153,28 @@ def put_together(chunks: Iterable[Any]) -> Any:
 
 def whole(client: Any, api: str, body: Body) -> Any:
     """Return the answer to a streamed request as one object, put together by the SDK."""
-    if api == "openai.chat":
-        return put_together(ask(client, api, {**body, "stream": True}))
+    return _WHOLE.get(api, _whole_chat)(client, body)
+
+
+def _whole_chat(client: Any, body: Body) -> Any:
+    return put_together(_chat(client, {**body, "stream": True}))
+
+
+def _whole_message(client: Any, body: Body) -> Any:
     named, rest = _split(body, "model", "messages", "max_tokens")
     rest.pop("stream", None)
     with client.messages.stream(**named, extra_body=rest) as stream:
         return stream.get_final_message()
+
+
+def _whole_response(client: Any, body: Body) -> Any:
+    named, rest = _split(body, "model", "input")
+    with client.responses.stream(**named, extra_body={**rest, "stream": True}) as stream:
+        *_, last = stream  # the helper itself knows no end but `response.completed`
+        return last.response
+
+
+_WHOLE: dict[str, Callable[[Any, Body], Any]] = {
+    "anthropic.messages": _whole_message,
+    "openai.responses": _whole_response,
+}

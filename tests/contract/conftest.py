@@ -14,14 +14,15 @@ import pytest
 
 from tests.contract.clients import Clients
 from tests.contract.configured import sections
-from tests.contract.recordings import Recording
+from tests.contract.recordings import Recording, send
+from tests.contract.town import Town, opened
 from tests.harness import replay
 from tests.harness.config import configuration
 from tests.harness.database import SqliteDatabases
 from tests.harness.gateway import GatewayProcess, installed
 from tests.harness.replay import ReplayUpstream
 from tests.upstream.client import Upstream
-from tests.upstream.scripts import raw
+from tests.upstream.scripts import raw, split
 
 
 class Stage:
@@ -37,15 +38,19 @@ class Stage:
     def url(self) -> str:
         return self.gateway.url
 
-    def play(self, row: Recording) -> None:
-        """Have the provider answer the model of this name with this exchange."""
+    def play(self, row: Recording, *, piece: int | None = None) -> None:
+        """Have the provider answer the model of this name with this exchange; in such pieces."""
         if not row.golden:
+            if piece is not None:
+                assert self._recorded is not None
+                again = {"items": [f"rec:{row.id}:fault:split-bytes:{piece}"]}
+                assert send(self._recorded.base_url, "/__admin/queue", again).status == 200
             return
         if isinstance(row.response, str):
             script = raw(row.response.encode(), content_type="text/event-stream; charset=utf-8")
         else:
             script = raw(json.dumps(row.response).encode(), content_type="application/json")
-        self.upstream.script(row.id, script)
+        self.upstream.script(row.id, script if piece is None else split(piece) + script)
 
     def provider(self, row: Recording) -> tuple[str, str]:
         """Return where the exchange can be had without the gateway: address and model."""
@@ -100,6 +105,15 @@ def stage(served: Stage, upstream: Upstream) -> Stage:
     """Return the stage; its scripted upstream has seen nothing yet."""
     assert served.upstream is upstream
     return served
+
+
+@pytest.fixture(scope="session")
+def town(
+    sqlite_databases: SqliteDatabases, tmp_path_factory: pytest.TempPathFactory, output: Path
+) -> Iterator[Town]:
+    home = tmp_path_factory.mktemp("town")
+    with installed(sqlite_databases, home, output) as gateway, opened(gateway) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

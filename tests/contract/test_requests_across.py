@@ -8,9 +8,24 @@ import pytest
 from tests.contract import asked_anthropic, asked_openai
 from tests.contract.configured import MAX_OUTPUT, PLAIN
 from tests.contract.conftest import Stage
-from tests.contract.recordings import CHATS, OTHER, PATHS, Recording, everything, identifier, send
+from tests.contract.recordings import (
+    CHATS,
+    DOORS,
+    OTHER,
+    PATHS,
+    Recording,
+    everything,
+    identifier,
+    send,
+)
 
 ROWS = everything(*CHATS)
+# Those whose words are looked at one by one in `tests/unit/adapters/test_every_field.py`.
+OTHERS = everything(
+    *(api for api in DOORS if api not in CHATS and api.endswith(("chat", "enerateContent"))),
+    "openai.responses",
+)
+DIALECT = {"openai": "openai.chat", "anthropic": "anthropic.messages", "gemini": "gemini.content"}
 HI = [{"role": "user", "content": "hi"}]
 
 
@@ -52,3 +67,29 @@ def as_sent(kind: str, body: dict[str, Any]) -> dict[str, Any]:
     sent = asked_anthropic.asked(body)
     assert sent.pop("effort") is None  # it is said as a budget
     return sent
+
+
+@pytest.mark.parametrize("row", OTHERS, ids=identifier)
+def test_a_request_of_any_dialect_is_sent_on_or_refused_by_name(
+    stage: Stage, row: Recording
+) -> None:
+    for kind in set(DIALECT) - {row.sdk}:
+        before = len(stage.upstream.calls)
+        body = row.request if row.sdk == "gemini" else {**row.request, "model": PLAIN[kind]}
+        reply = send(stage.url, PATHS[row.api].format(model=PLAIN[kind]), body)
+        calls = stage.upstream.calls[before:]
+        if reply.status == 200:
+            (call,) = calls
+            assert call.dialect == DIALECT[kind]
+            continue
+        assert reply.status == 400, reply.body
+        assert not calls
+        assert refused(json.loads(reply.body)["error"]).partition(".")[0].partition("[")[0] in body
+
+
+def refused(error: dict[str, Any]) -> str:
+    """Return the field that an error names, in each dialect."""
+    for detail in error.get("details") or ():
+        for violation in detail.get("fieldViolations") or ():
+            return str(violation["field"])
+    return str(error["param"])

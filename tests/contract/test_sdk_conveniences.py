@@ -46,7 +46,8 @@ def test_a_schema_is_asked_for_and_its_answer_parsed(
     )
     assert completion.choices[0].message.parsed == Place(town="Rome")
     asked = json.dumps(stage.upstream.calls[-1].body)
-    assert '"type": "json_schema"' in asked
+    words = '"responseJsonSchema"' if name == PLAIN["gemini"] else '"type": "json_schema"'
+    assert words in asked
     assert '"required": ["town"]' in asked
 
 
@@ -73,7 +74,7 @@ def test_a_runner_of_tools_comes_to_its_end(stage: Stage, clients: Clients, name
     (block,) = runner.until_done().content
     assert (block.type, getattr(block, "text", "")) == ("text", "Warm everywhere.")
     assert sorted(called) == sorted(towns)
-    last = json.dumps(stage.upstream.calls[-1].body["messages"])
+    last = json.dumps(stage.upstream.calls[-1].body)
     assert all(f"warm in {town}" in last for town in towns)
 
 

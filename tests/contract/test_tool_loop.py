@@ -27,14 +27,14 @@ THINKING: list[Body] = [
 ]
 
 
-def sse(*events: Body) -> Script:
+def sse(*events: Body, end: str = "data: [DONE]\n\n") -> Script:
     """Return a script that streams these events; those with a type are named by it."""
     lines = []
     for event in events:
         name = f"event: {event['type']}\n" if "type" in event else ""
         lines.append(f"{name}data: {json.dumps(event)}\n\n")
-    end = "" if "type" in events[0] else "data: [DONE]\n\n"
-    return raw("".join([*lines, end]).encode(), content_type="text/event-stream")
+    last = "" if "type" in events[0] else end
+    return raw("".join([*lines, last]).encode(), content_type="text/event-stream")
 
 
 def claude_calls() -> Script:

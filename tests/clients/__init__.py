@@ -1,0 +1,1 @@
+"""What others build on, run before the gateway as their users run it."""
