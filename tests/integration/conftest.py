@@ -5,12 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness.books import Books
-from tests.harness.config import configuration, models, nano_prices
+from tests.harness.config import (
+    anthropic_provider,
+    configuration,
+    model,
+    models,
+    nano_prices,
+    openai_provider,
+)
 from tests.harness.database import SqliteDatabases
 from tests.harness.gateway import GatewayProcess, installed
-from tests.harness.untrusted import Untrusted
-from tests.integration.faulty import Faulty, client_of, faulty_configuration
+from tests.integration.besieged import Besieged, besieging
 from tests.upstream.client import Upstream
 
 
@@ -34,22 +39,27 @@ def served(shared_gateway: GatewayProcess, upstream: Upstream) -> GatewayProcess
 
 
 @pytest.fixture(scope="session")
-def faulty_gateway(
+def besieged_gateway(
     sqlite_databases: SqliteDatabases,
     upstream_process: Upstream,
     tmp_path_factory: pytest.TempPathFactory,
     output: Path,
-) -> Iterator[Faulty]:
-    home = tmp_path_factory.mktemp("home")
-    with Untrusted(home) as tls, installed(sqlite_databases, home, output) as gateway:
-        gateway.apply(faulty_configuration(upstream_process.base_url, tls.port))
-        gateway.serve()
-        with client_of(gateway) as client:
-            yield Faulty(gateway, upstream_process, Books(gateway), client)
+) -> Iterator[GatewayProcess]:
+    """Return one for hostile peers on either side, whom no circuit keeps away."""
+    url, once = upstream_process.base_url, {"retry": {"max_attempts": 1}}
+    wanted = configuration(url)
+    wanted["providers"] += [
+        openai_provider(url, "bomber", **once),
+        anthropic_provider(url, "claude-bomber", **once),
+    ]
+    wanted["models"] += [model("bomb", "bomber"), model("claude-bomb", "claude-bomber")]
+    with installed(sqlite_databases, tmp_path_factory.mktemp("home"), output) as gateway:
+        gateway.apply(wanted)
+        yield gateway.serve(mutant="unbroken")
 
 
 @pytest.fixture
-def faulty(faulty_gateway: Faulty, upstream: Upstream) -> Faulty:
-    """Return deployments to use up, with an upstream that has seen nothing yet."""
-    assert faulty_gateway.upstream is upstream
-    return faulty_gateway
+def besieged(besieged_gateway: GatewayProcess, upstream: Upstream) -> Iterator[Besieged]:
+    """Return it with an upstream that has seen nothing yet, newly weighed."""
+    with besieging(besieged_gateway, upstream) as found:
+        yield found

@@ -15,11 +15,37 @@ from django.test import Client
 from django.utils import timezone
 
 from llm_gateway import vault
+from llm_gateway.admin.discovery import _lines
 from llm_gateway.admin.statistics import RANGES, overview, percentile
-from llm_gateway.models import Model, Price, Provider, ProviderKey, RequestLog, Route, RouteTarget
+from llm_gateway.models import (
+    CircuitChange,
+    ConfigurationState,
+    GatewaySettings,
+    KeyTimeouts,
+    Model,
+    Price,
+    Provider,
+    ProviderKey,
+    RequestLog,
+    Route,
+    RouteTarget,
+    RunningNow,
+)
+from llm_gateway.providers.control import DiscoveredModel
+from tenants.admin.base import ConsoleAdmin
 from tenants.alerts.models import AlertDelivery, AlertSink
 from tenants.keys import key_digest
-from tenants.models import ApiKey, AuditEvent, Budget, Member, Project, RateLimit, Tenant
+from tenants.models import (
+    ApiKey,
+    AuditEvent,
+    Budget,
+    Managed,
+    Member,
+    Project,
+    RaiseRequest,
+    RateLimit,
+    Tenant,
+)
 from tenants.money.checks import LedgerCheck
 from tenants.money.models import Alert, Bucket, Entry, Hold
 from tests.upstream.client import Upstream
@@ -31,7 +57,8 @@ SECRET = "CANARY-provider-key-0123456789abcdef"
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 WRITTEN_BY_THE_GATEWAY = (
     *(RequestLog, AuditEvent, Bucket, Hold, Entry),
-    *(Alert, AlertDelivery, LedgerCheck),
+    *(Alert, AlertDelivery, LedgerCheck, CircuitChange, RunningNow, ConfigurationState),
+    RaiseRequest,  # written where it is asked for
 )
 
 
@@ -205,6 +232,8 @@ def provider_form(provider: Provider, **values: str) -> dict[str, str]:
         "base_url": provider.base_url,
         "enabled": "on",
         "max_concurrent_requests": "100",
+        "charge_by": "prices",
+        "on_disconnect": "drain",
         "options": "{}",
         "keys-TOTAL_FORMS": "0",
         "keys-INITIAL_FORMS": "0",
@@ -250,7 +279,8 @@ def test_an_address_inside_is_refused(console: Client, provider: Provider) -> No
 
 
 def issue(console: Client, tenant: Tenant, **values: str) -> Any:
-    form = {"tenant": str(tenant.pk), "name": "dev", "scopes": "inference", **values}
+    none = {"own_timeouts-TOTAL_FORMS": "0", "own_timeouts-INITIAL_FORMS": "0"}
+    form = {"tenant": str(tenant.pk), "name": "dev", "scopes": "inference", **none, **values}
     return console.post("/admin/tenants/apikey/add/", form)
 
 
@@ -285,9 +315,13 @@ def test_rotating_and_revoking_ask_first_and_are_written_down(
     )
     key.refresh_from_db()
     assert key.digest == first
-    console.post(f"/admin/tenants/apikey/{key.pk}/rotate/")
+    console.post(f"/admin/tenants/apikey/{key.pk}/rotate/", {"grace": "3600"})
     key.refresh_from_db()
-    assert key.digest != first
+    assert (key.digest != first, key.old_digest) == (True, first)
+    assert "works too" in console.get(change_page(key)).content.decode()
+    console.post(f"/admin/tenants/apikey/{key.pk}/rotate/", {"grace": "0"})
+    key.refresh_from_db()
+    assert key.old_digest is None
 
     for method, revoked in ((console.get, 0), (console.post, 1)):
         method(f"/admin/tenants/apikey/{key.pk}/revoke/")
@@ -364,6 +398,32 @@ def test_a_record_reopens_as_it_was_saved(
     ) - len(kept)
 
 
+def test_how_long_a_key_may_wait_is_said_on_its_page(console: Client, tenant: Tenant) -> None:
+    row = {"own_timeouts-TOTAL_FORMS": "1", "own_timeouts-0-timeouts_first_token": "2.5"}
+    issue(console, tenant, **row)
+    key = ApiKey.all_tenants_unsafe.get()
+    assert KeyTimeouts.objects.get(api_key=key).timeouts == {"first_token": 2.5}
+    assert 'value="2.5"' in console.get(change_page(key)).content.decode()
+    assert AuditEvent.objects.filter(object_type="keytimeouts", action="created").exists()
+
+
+def test_how_long_a_route_may_wait_is_said_on_its_page(console: Client, provider: Provider) -> None:
+    Model.objects.create(provider=provider, name="gpt")
+    route = Route.objects.create(name="smart")
+    form = {
+        "name": "smart",
+        "strategy": "fallback",
+        "targets-TOTAL_FORMS": "0",
+        "targets-INITIAL_FORMS": "0",
+    }
+    refused = console.post(change_page(route), form | {"timeouts_total": "0"})
+    assert refused.status_code == HTTPStatus.OK
+    told = console.post(change_page(route), form | {"timeouts_idle": "3", "timeouts_total": "9"})
+    assert told.status_code == HTTPStatus.FOUND
+    route.refresh_from_db()
+    assert route.timeouts == {"idle": 3, "total": 9}
+
+
 def test_what_a_file_would_refuse_the_form_refuses(console: Client, provider: Provider) -> None:
     form = provider_form(provider, timeouts_connect="0")
     answer = console.post(change_page(provider), form)
@@ -376,6 +436,33 @@ def test_an_object_from_a_file_warns(console: Client, tenant: Tenant) -> None:
     assert "configuration file" not in console.get(change_page(tenant)).content.decode()
     Tenant.objects.update(managed_by_file=True)
     assert "overwritten by the next" in console.get(change_page(tenant)).content.decode()
+
+
+@pytest.mark.parametrize(
+    "model",
+    [model for model in admin.site._registry if issubclass(model, Managed)],
+    ids=lambda model: model.__name__,
+)
+def test_whatever_a_file_can_own_is_marked_in_list_and_form(model: type[Managed]) -> None:
+    pages: Any = admin.site._registry[model]
+    assert "from_file" in pages.list_display
+    assert "managed_by_file" in pages.list_filter
+    assert pages.change_form_before_template == ConsoleAdmin.change_form_before_template
+
+
+def test_rows_of_a_file_are_marked_on_the_page_they_belong_to(
+    console: Client, tenant: Tenant
+) -> None:
+    Project.all_tenants_unsafe.create(tenant=tenant, name="by-hand")
+    mark = "From a configuration file"
+    assert mark not in console.get(change_page(tenant)).content.decode()
+    Project.all_tenants_unsafe.create(tenant=tenant, name="filed", managed_by_file=True)
+    assert console.get(change_page(tenant)).content.decode().count(mark) == 1
+
+
+def test_the_settings_say_that_a_file_sets_them(console: Client) -> None:
+    settings = GatewaySettings.objects.create()
+    assert "manage.py apply" in console.get(change_page(settings)).content.decode()
 
 
 # --- models ------------------------------------------------------------------------------------
@@ -449,6 +536,45 @@ def test_a_server_is_asked_through_the_sdk(console: Client, upstream: Upstream) 
     assert "local works" in told
 
 
+def typed(upstream: Upstream, secret: str, **values: str) -> dict[str, str]:
+    new = Provider(name="typed", kind="openai_compatible", base_url=f"{upstream.base_url}/v1")
+    form = provider_form(new, allow_private_network="on", **values)
+    return form | {"keys-TOTAL_FORMS": "1", "keys-0-name": "main", "keys-0-secret": secret}
+
+
+def test_a_typed_key_is_tried_before_anything_is_saved(console: Client, upstream: Upstream) -> None:
+    page = "/admin/llm_gateway/provider/test-typed/0/"
+    assert page in console.get("/admin/llm_gateway/provider/add/").content.decode()
+    told = console.post(page, typed(upstream, SECRET)).content.decode()
+    assert "main works" in told
+    assert SECRET not in told
+    assert not Provider.objects.exists()
+    assert not AuditEvent.objects.exists()
+
+
+def test_a_typed_key_that_cannot_be_tried_says_why(
+    console: Client, upstream: Upstream, provider: Provider
+) -> None:
+    saved = f"/admin/llm_gateway/provider/test-typed/{provider.pk}/"
+    assert "No key was typed" in console.post(saved, typed(upstream, "")).content.decode()
+    told = console.post(saved, typed(upstream, SECRET, base_url="no address"))
+    assert "base_url" in told.content.decode()
+    assert upstream.seen().calls == []
+    provider.refresh_from_db()
+    assert provider.name == "openai"
+
+
+def test_discovery_says_what_a_model_will_cost_and_where_that_is_from(provider: Provider) -> None:
+    priced, unknown = _lines(
+        provider, [DiscoveredModel(id="gpt-4o"), DiscoveredModel(id="nobody-knows-this")]
+    )
+    assert (
+        priced["price"]
+        == "$2.50 in, $10.00 out per 1M tokens, from genai-prices 0.2.3: openai/gpt-4o"
+    )
+    assert unknown["price"] == "unpriced: the catalogue does not know it"
+
+
 # --- overview ----------------------------------------------------------------------------------
 
 
@@ -517,7 +643,7 @@ def test_the_number_of_queries_does_not_grow_with_the_log(
     for _ in range(30):
         log(tenant=tenant)
     for address in ("/admin/", "/admin/llm_gateway/requestlog/"):
-        with django_assert_max_num_queries(16, connection=connection):
+        with django_assert_max_num_queries(17, connection=connection):
             console.get(address)
 
 
@@ -549,3 +675,16 @@ def test_pages_are_neither_kept_nor_framed(console: Client) -> None:
         assert answer["X-Content-Type-Options"] == "nosniff"
         assert answer["Referrer-Policy"] == "same-origin"
     assert "unsafe" not in console.get("/")["Content-Security-Policy"]
+
+
+def test_a_tenants_answers_are_cleared_once_that_is_confirmed(
+    console: Client, tenant: Tenant
+) -> None:
+    page = f"/admin/tenants/tenant/{tenant.pk}/clear_cache/"
+    assert "Clear them" in console.get(page).content.decode()
+    tenant.refresh_from_db()
+    assert tenant.cache_generation == 0
+    console.post(page)
+    tenant.refresh_from_db()
+    assert tenant.cache_generation == 1
+    assert AuditEvent.objects.filter(action="cache cleared").count() == 1

@@ -71,6 +71,7 @@ def test_a_file_that_cannot_be_read_changes_nothing(
 
 
 def test_the_page_is_for_operators_alone(client: Client) -> None:
+    User.objects.create_superuser("operator")  # without one the console is not set up
     assert client.get(LIST).status_code == 302
     client.force_login(User.objects.create_user("guest", is_staff=True))
     assert client.get(LIST).status_code in {302, 403}

@@ -1,122 +1,102 @@
-"""A hard budget that fits exactly ten calls, asked for 64 at once (`scorecard.md` M1)."""
+"""A hard budget that fits exactly ten calls, asked for 256 at once (`scorecard.md` M1)."""
 
-import json
-import re
-from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
-from decimal import Decimal
-from threading import Barrier
-from typing import Any
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 from tests.harness.books import Books
-from tests.harness.config import budget, configuration, key, model, nano_prices, tenant
-from tests.harness.dialects import ANTHROPIC, OPENAI, Dialect, Told
-from tests.harness.gateway import GatewayProcess
+from tests.harness.gateway import GatewayProcess, installed
+from tests.harness.together import asking
+from tests.integration.tight import (
+    LIMIT_NANO,
+    OWNERS,
+    Rush,
+    apply,
+    check_rush,
+    overspent_nano,
+    prepared,
+    rush_in,
+    rushes,
+    told_in_the_end,
+)
 from tests.upstream.client import Upstream
 
-ASKED, FITTING = 64, 10
-NANO = Decimal(10) ** 9
-# An input that costs nothing and an answer as long as its limit: what is held is what it costs.
-MODELS = [
-    model("alpha", price=("0", "4.00")),
-    model("claude", "anthropic", price=("0", "4.00")),
-]
-TOKENS = 8  # of an answer nobody scripted, and the limit that `Dialect.body` sends
-COST_NANO = TOKENS * 4000
-LIMIT = str(FITTING * COST_NANO / NANO)
-
-WAYS = (
-    (OPENAI, "alpha", False),
-    (OPENAI, "claude", True),
-    (ANTHROPIC, "claude", False),
-    (ANTHROPIC, "alpha", True),
-)
-
-REFUSAL = re.compile(
-    r"Budget (?P<name>\S+) \((?P<scope>\S+), year\) is used up: limit (?P<limit>\S+) USD,"
-    r" used (?P<used>\S+), held (?P<held>\S+), renews at (?P<renews>\S+)\."
-)
+# Times that each owner's budget is the tight one, over four processes.
+REPEATS = int(os.environ.get("MOBIUS_TEST_RUSHES", "4"))
 
 pytestmark = pytest.mark.promise("M1")
 
 
-def owned_by(owner: str) -> dict[str, Any]:
-    """Return a tenant whose one tight budget is the owner's; the others have room."""
-    tight = [budget(LIMIT, name="tight", period="year")]
-    wide = [budget("9", name="wide")]
-    held = {name: tight if name == owner else wide for name in ("tenant", "project", "key")}
-    return tenant(
-        budgets=held["tenant"],
-        projects=[{"name": "search", "budgets": held["project"]}],
-        keys=[key(project="search", budgets=held["key"])],
-    )
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    gateway: GatewayProcess
+    books: Books
+    rushes: dict[str, list[Rush]]  # by owner of the tight budget; "" has none
 
 
-def asked_at_once(url: str) -> list[tuple[Dialect, Told]]:
-    """Send all requests together: each thread waits until every other stands ready too."""
-    barrier = Barrier(ASKED)
-
-    def ask(n: int) -> tuple[Dialect, Told]:
-        dialect, name, stream = WAYS[n % len(WAYS)]
-        barrier.wait(30)
-        return dialect, dialect.ask(url, name, stream=stream)
-
-    with ThreadPoolExecutor(ASKED) as threads:
-        return list(threads.map(ask, range(ASKED)))
-
-
-def serve(gateway: GatewayProcess, upstream: Upstream, owner: str) -> None:
-    wanted = configuration(upstream.base_url, models=MODELS, routes=[], tenants=[owned_by(owner)])
-    upstream.prices(**nano_prices(MODELS))
-    gateway.apply(wanted)
-    gateway.serve(workers=2 if gateway.environment["REDIS_URL"] else 1)
-
-
-# Which guard holds this: `used + held + amount <= limit` in one step with the hold, in
-# `tenants.money.decide` and again in the database (`ledger_apply`, the UPDATE of
-# `SqliteStore.apply`). `test_money_ledger` takes each out in turn and sees the money overspent.
-@pytest.mark.parametrize("owner", ["tenant", "project", "key"])
-def test_ten_of_64_are_served_and_54_refused(
-    gateway: GatewayProcess, upstream: Upstream, owner: str
-) -> None:
-    serve(gateway, upstream, owner)
-    answers = asked_at_once(gateway.url)
-    assert Counter(told.status for _, told in answers) == {200: FITTING, 402: ASKED - FITTING}
-    for dialect, told in answers:
-        if told.status == 200:
-            assert told.clean
-            assert not told.headers["content-type"].startswith("text/") or dialect.end in told.text
-        else:
-            check_refusal(dialect, told, owner)
-
-    bill = upstream.bill()
-    assert (len(bill.rows), bill.total_nano_usd) == (FITTING, FITTING * COST_NANO)
-    check_books(Books(gateway), bill.total_nano_usd)
-
-
-def check_refusal(dialect: Dialect, told: Told, owner: str) -> None:
-    """The body says which budget, whose, how much of it is gone and when it renews."""
-    assert (told.code, told.headers["x-should-retry"]) == ("insufficient_quota", "false")
-    error = dialect.error(told)
-    said = REFUSAL.fullmatch(error["message"])
-    assert said, error["message"]
-    assert (said["name"], said["scope"]) == ("tight", {"key": "api_key"}.get(owner, owner))
-    assert Decimal(said["limit"]) == Decimal(LIMIT)
-    assert Decimal(said["used"]) + Decimal(said["held"]) == Decimal(LIMIT)
-    assert datetime.fromisoformat(said["renews"]) > datetime.now(UTC)
-
-
-def check_books(books: Books, billed_nano: int) -> None:
-    audit = books.audit()
-    assert (audit.code, audit.ok, audit.differences) == (0, True, [])
-    assert (audit.terminal_entries, audit.holds) == (FITTING, 0)
-    entries = books.terminal()
-    assert {entry["outcome"] for entry in entries} == {"settled"}
-    assert sum(entry["amount_nano"] for entry in entries) == billed_nano
-    for bucket in books.rows("ledger_bucket"):
-        assert (bucket["used_nano"], bucket["held_nano"]) == (billed_nano, 0), json.dumps(
-            bucket, default=str
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def fleet(
+    request: pytest.FixtureRequest,
+    upstream_process: Upstream,
+    tmp_path_factory: pytest.TempPathFactory,
+    output: Path,
+) -> Iterator[Fleet]:
+    """Return one process on SQLite, four on PostgreSQL, and the tenants of all rushes to come."""
+    databases = request.getfixturevalue(f"{request.param}_databases")
+    many = request.param == "postgres"
+    url = request.getfixturevalue("redis_url") if many else ""
+    turns = {owner: rushes("turn", [owner] * (REPEATS if many else 1)) for owner in ("", *OWNERS)}
+    with installed(databases, tmp_path_factory.mktemp("home"), output, url) as gateway:
+        apply(
+            gateway, upstream_process, [rush.tenant() for each in turns.values() for rush in each]
         )
+        books = Books(gateway)
+        gateway.serve(workers=4 if many else 1)
+        books.until_serving()
+        yield Fleet(gateway, books, turns)
+
+
+@pytest.mark.parametrize("owner", OWNERS)
+def test_ten_of_256_are_served_and_246_refused(
+    fleet: Fleet, upstream: Upstream, owner: str
+) -> None:
+    for n, rush in enumerate(fleet.rushes[owner]):
+        check_rush(fleet.books, rush, rush_in(fleet.gateway, upstream, rush, held=n % 2 == 1))
+
+
+def test_every_process_spent_and_the_books_are_right(fleet: Fleet, upstream: Upstream) -> None:
+    before = len(fleet.books.terminal())
+    prepared(upstream)
+    spare = fleet.rushes[""][0]
+    with asking(fleet.gateway.url, spare.asks()) as told:
+        heard = [told_in_the_end(fleet.gateway.url, each.result()) for each in told]
+    assert {each.status for each in heard} == {200}
+    entries = fleet.books.terminal()[before:]
+    assert {entry["writer_id"] for entry in entries} == fleet.books.writers().keys()
+    assert len(fleet.books.writers()) == len(fleet.gateway.workers)
+    audit = fleet.books.audit()
+    assert (audit.code, audit.ok, audit.differences, audit.holds) == (0, True, [], 0)
+
+
+@pytest.mark.parametrize(
+    ("database_backend", "mutant"),
+    [("postgres", "unchecked"), ("postgres", "unguarded"), ("sqlite", "unguarded")],
+    indirect=["database_backend"],
+)
+def test_it_goes_red_without_the_guards(
+    gateway: GatewayProcess, upstream: Upstream, mutant: str
+) -> None:
+    """Without the check of `decide` the database still holds; without either nothing does."""
+    (rush,) = rushes("mutant", ["tenant"])
+    apply(gateway, upstream, [rush.tenant()])
+    books = Books(gateway)
+    gateway.serve(workers=2 if gateway.environment["REDIS_URL"] else 1, mutant=mutant)
+    books.until_serving()
+    rushed = rush_in(gateway, upstream, rush)
+    with pytest.raises(AssertionError):
+        check_rush(books, rush, rushed)
+    overspent = overspent_nano(books, rush)
+    assert overspent == 0 if mutant == "unchecked" else overspent > LIMIT_NANO

@@ -5,6 +5,7 @@ What processes print is searched by `tests/conftest.py` after the whole suite; h
 
 import re
 from collections.abc import Iterator
+from contextlib import closing
 
 import httpx2
 import pytest
@@ -14,10 +15,10 @@ from tests.harness.canary import PATTERN, canary
 from tests.harness.config import API_KEY, PROVIDER_KEY, budget, configuration, key, tenant
 from tests.harness.dialects import ANTHROPIC, OPENAI, Dialect, Told, fetch
 from tests.harness.gateway import MASTER_KEY, SECRET_KEY, GatewayProcess
+from tests.harness.people import make_operator, operator_of
 from tests.upstream.client import Upstream
 from tests.upstream.scripts import Script, cut, error_in_stream, failing, raw, words
 
-PASSWORD = canary("admin-password")
 ECHO = f"Incorrect API key provided: {PROVIDER_KEY}, sent as Authorization: Bearer {PROVIDER_KEY}"
 FAULTS: list[Script] = [
     words(3),
@@ -78,13 +79,11 @@ def open_pages(url: str) -> Iterator[tuple[str, httpx2.Response]]:
             yield path, client.get(path, headers=headers)
 
 
-def console_pages(url: str) -> Iterator[tuple[str, httpx2.Response]]:
+def console_pages(gateway: GatewayProcess) -> Iterator[tuple[str, httpx2.Response]]:
     """Yield every page that a superuser reaches by links, as far as a bound."""
-    with httpx2.Client(base_url=url, timeout=30, follow_redirects=True) as client:
-        client.get("/admin/login/")
-        token = client.cookies["csrftoken"]
-        form = {"username": "root", "password": PASSWORD, "csrfmiddlewaretoken": token}
-        first = client.post("/admin/login/?next=/admin/", data=form)
+    with closing(operator_of(gateway).client) as client:
+        client.follow_redirects = True
+        first = client.get("/admin/")
         assert first.status_code == 200
         assert "logout" in first.text
         waiting, seen = LINK.findall(first.text), {"/admin/logout/"}
@@ -113,14 +112,12 @@ def test_the_search_would_find_each_secret(secret: str) -> None:
 def test_no_door_shows_a_secret(gateway: GatewayProcess, upstream: Upstream) -> None:
     acme = tenant(budgets=[budget("9")], keys=[key()], log_payloads="full")
     gateway.apply(configuration(upstream.base_url, tenants=[acme]))
-    person = {"DJANGO_SUPERUSER_PASSWORD": PASSWORD, "DJANGO_SUPERUSER_USERNAME": "root"}
-    person["DJANGO_SUPERUSER_EMAIL"] = "root@example.test"
-    gateway.managed("createsuperuser", "--noinput", **person)
+    make_operator(gateway)
     gateway.serve()
 
     for told in everything_asked(gateway.url, upstream):
         check("an answer", told.body, str(told.headers))
-    pages = [*open_pages(gateway.url), *console_pages(gateway.url)]
+    pages = [*open_pages(gateway.url), *console_pages(gateway)]
     assert sum("/change/" in path for path, _ in pages) >= 5
     for path, response in pages:
         check(path, response.content, str(response.headers))

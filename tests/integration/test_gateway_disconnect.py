@@ -3,10 +3,12 @@
 import json
 import socket
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 
 import pytest
+from typing_extensions import override
 
 from tests.harness.books import Books
 from tests.harness.config import (
@@ -18,14 +20,35 @@ from tests.harness.config import (
     tenant,
 )
 from tests.harness.database import SqliteDatabases
-from tests.harness.dialects import ANTHROPIC, OPENAI
+from tests.harness.dialects import ANTHROPIC, OPENAI, Dialect
 from tests.harness.gateway import GatewayProcess, installed
-from tests.integration.faulty import WAYS, Way
 from tests.upstream.client import Upstream
 from tests.upstream.scripts import gated, words
 
 SETTLED_S = 2.0  # after the last byte of the provider, by contract; the machine is shared
 MODELS = {"openai": "alpha", "anthropic": "claude"}
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """Who asks in which words, and what its provider speaks."""
+
+    caller: Dialect
+    kind: str
+    stream: bool
+
+    @override
+    def __str__(self) -> str:
+        form = "stream" if self.stream else "whole"
+        return f"{self.caller.name}-from-{self.kind}-{form}"
+
+
+WAYS = [
+    Way(caller, kind, stream)
+    for caller in (OPENAI, ANTHROPIC)
+    for kind in MODELS
+    for stream in (False, True)
+]
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.promise("M7")
 SQLITE = pytest.mark.parametrize("database_backend", ["sqlite"], indirect=True)
 
 
-def serve(gateway: GatewayProcess, upstream: Upstream) -> Books:
+def serve(gateway: GatewayProcess, upstream: Upstream, mutant: str = "") -> Books:
     wanted = configuration(
         upstream.base_url,
         tenants=[
@@ -40,7 +40,7 @@ def serve(gateway: GatewayProcess, upstream: Upstream) -> Books:
     )
     upstream.prices(**nano_prices(models()))
     gateway.apply(wanted)
-    gateway.serve(workers=2 if gateway.environment["REDIS_URL"] else 1)
+    gateway.serve(workers=2 if gateway.environment["REDIS_URL"] else 1, mutant=mutant)
     return Books(gateway)
 
 
@@ -103,6 +103,15 @@ def test_fifty_at_once_are_one_call_one_entry_and_one_answer(
     assert (audit.ok, audit.holds) == (True, 0)
     assert b"only once" not in {row["body"] for row in books.rows("ledger_idempotency")}
     assert all(b"only once" not in bytes(r["body"]) for r in books.rows("ledger_idempotency"))
+
+
+@SQLITE
+def test_it_goes_red_where_nobody_claims_a_key(gateway: GatewayProcess, upstream: Upstream) -> None:
+    books = serve(gateway, upstream, mutant="unclaimed")
+    told = [ask(gateway, "again") for _ in range(2)]
+    with pytest.raises(AssertionError):
+        same(*told)
+    assert len(upstream.calls) == len(books.entries()) == 2
 
 
 @SQLITE

@@ -184,6 +184,12 @@ def test_each_budget_has_its_forecast(client: httpx2.Client) -> None:
     assert (small["name"], small["period"], large["name"]) == ("small", "month", "large")
     assert Decimal(small["used"]) > 0
     assert large["at"] is None
+    told = {one["name"]: one for one in client.get("/api/v1/me").json()["budgets"]}
+    for one in (small, large):
+        mine = told[one["name"]]
+        assert (mine["forecast_at"] is None, mine["used"]) == (one["at"] is None, one["used"])
+        percent = 100 * Decimal(one["used"]) / Decimal(one["limit"])
+        assert mine["used_percent"] == pytest.approx(float(percent), abs=0.005)
     assert datetime.fromisoformat(small["renews_at"]) > datetime.now(UTC)
 
 

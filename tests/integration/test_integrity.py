@@ -176,13 +176,14 @@ def test_a_day_is_that_of_the_request_however_late_its_entry() -> None:
     entry(yesterday, 100)
     entry(yesterday, 40, outcome="orphan")
     entry(yesterday, -10, kind="correction")
+    entry(yesterday, -7, kind="adjustment")
     entry(NOW, 7)
     entry(NOW - timedelta(days=40), 1)
     log(yesterday, 90)
     log(NOW, 7)
     today, before = days_of_both(NOW, 31)
     assert (today.settled_nano, today.later_nano, today.differs_nano) == (7, 0, 0)
-    assert (before.settled_nano, before.later_nano, before.differs_nano) == (100, 30, -10)
+    assert (before.settled_nano, before.later_nano, before.differs_nano) == (90, 33, 0)
 
 
 def log(at: datetime, nano: int) -> None:

@@ -1,27 +1,22 @@
 """The ledger on real databases: what is promised, and what breaks when the guards are taken out."""
 
 import asyncio
-import subprocess
-import sys
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from msgspec.structs import replace
 from typing_extensions import override
 
 from tenants.ids import new_id
-from tenants.money.chain import Head, Linked
-from tenants.money.decide import Attempt, Effects
+from tenants.money.decide import Attempt
 from tenants.money.ledger import Ledger
 from tenants.money.lock import ProcessLock
-from tenants.money.ops import Admit, BucketState, Mark, Past, Settle
+from tenants.money.ops import Admit, Mark, Past, Settle
 from tenants.money.postgres import PostgresStore
 from tenants.money.sqlite import SqliteStore
-from tenants.money.store import State
 from tenants.money.types import (
     Charges,
     Hold,
@@ -29,23 +24,21 @@ from tenants.money.types import (
     LedgerUnavailableError,
     Refusal,
 )
-from tests.harness.processes import PROJECT
+from tenants.money.writer import Delivery
+from tests.harness.mutants import (
+    UncheckedPostgres,
+    UncheckedSqlite,
+    UnguardedPostgres,
+    UnguardedSqlite,
+)
+from tests.unit.money.crew import together, worker
 from tests.unit.money.ground import Clock, Ground, ground
-from tests.unit.money.ground_values import request, settled
+from tests.unit.money.ground_values import KEY, request, settled
+from tests.unit.money.history import entry
 
 __all__ = ["ground"]
 
 START = datetime(2026, 5, 5, 12, tzinfo=UTC)
-
-
-def worker(*arguments: str) -> "subprocess.Popen[str]":
-    return subprocess.Popen(  # noqa: S603 - our own
-        [sys.executable, "-m", "tests.unit.money.worker", *arguments],
-        cwd=PROJECT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
 
 
 async def admitted(ledger: Ledger, *args: Any, **values: Any) -> Hold:
@@ -83,57 +76,8 @@ async def test_a_budget_that_fits_ten_admits_ten_of_256(ground: Ground) -> None:
 @pytest.mark.parametrize("database_backend", ["postgres"], indirect=True)
 def test_four_processes_together_admit_ten(ground: Ground) -> None:
     rule = ground.budget(1000)
-    with ExitStack() as stack:
-        racers = [
-            stack.enter_context(worker("race", ground.url, str(rule.id), "64")) for _ in range(4)
-        ]
-        for racer in racers:
-            assert racer.stdout
-            assert racer.stdout.readline() == "ready\n"
-        for racer in racers:
-            assert racer.stdin
-            racer.stdin.write("go\n")
-            racer.stdin.flush()
-        assert sum(int(racer.communicate(timeout=30)[0]) for racer in racers) == 10
+    assert sum(together(4, "race", ground.url, str(rule.id), "64")) == 10
     assert ground.counters(rule) == (0, 1000)
-
-
-class NoCheckSqlite(SqliteStore):
-    """Mutation: decide is told that no budget is hard."""
-
-    @override
-    def lock_buckets(self, ids: Collection[int], now: datetime) -> dict[int, BucketState]:
-        locked = super().lock_buckets(ids, now)
-        return {key: replace(each, hard=False) for key, each in locked.items()}
-
-
-class NoCheckPostgres(PostgresStore):
-    fast = False
-
-    @override
-    def lock_buckets(self, ids: Collection[int], now: datetime) -> dict[int, BucketState]:
-        locked = super().lock_buckets(ids, now)
-        return {key: replace(each, hard=False) for key, each in locked.items()}
-
-
-class NoGuardSqlite(NoCheckSqlite):
-    """Mutation: nor does the database hear which buckets have to have room."""
-
-    @override
-    def apply(
-        self, effects: Effects, entries: Sequence[Linked], writer_id: int, head: Head
-    ) -> tuple[datetime, Sequence[State]]:
-        effects.admitting.clear()
-        return super().apply(effects, entries, writer_id, head)
-
-
-class NoGuardPostgres(NoCheckPostgres):
-    @override
-    def apply(
-        self, effects: Effects, entries: Sequence[Linked], writer_id: int, head: Head
-    ) -> tuple[datetime, Sequence[State]]:
-        effects.admitting.clear()
-        return super().apply(effects, entries, writer_id, head)
 
 
 def mutated(ground: Ground, sqlite: type[SqliteStore], postgres: type[PostgresStore]) -> Ledger:
@@ -143,7 +87,7 @@ def mutated(ground: Ground, sqlite: type[SqliteStore], postgres: type[PostgresSt
 @pytest.mark.promise("M1")
 async def test_the_database_refuses_what_decide_overlooks(ground: Ground) -> None:
     rule = ground.budget(1000)
-    ledger = mutated(ground, NoCheckSqlite, NoCheckPostgres)
+    ledger = mutated(ground, UncheckedSqlite, UncheckedPostgres)
     answers = await asyncio.gather(
         *(ledger.admit(request(100, rule)) for _ in range(20)), return_exceptions=True
     )
@@ -156,7 +100,7 @@ async def test_the_database_refuses_what_decide_overlooks(ground: Ground) -> Non
 @pytest.mark.promise("M1")
 async def test_without_either_guard_the_budget_is_overspent(ground: Ground) -> None:
     rule = ground.budget(1000)
-    ledger = mutated(ground, NoGuardSqlite, NoGuardPostgres)
+    ledger = mutated(ground, UnguardedSqlite, UnguardedPostgres)
     await asyncio.gather(*(ledger.admit(request(100, rule)) for _ in range(20)))
     await ledger.close()
     assert ground.counters(rule) == (0, 2000)
@@ -257,6 +201,43 @@ async def test_an_admission_nobody_waits_for_is_given_back(ground: Ground) -> No
     await ledger.settle(hold, settled(1))
     await ledger.close()
     assert ground.counters(rule) == (1, 0)
+
+
+async def test_what_is_noted_twice_is_there_once_beside_what_is_settled(ground: Ground) -> None:
+    rule = ground.budget(100)
+    ledger = ground.ledger()
+    hold = await admitted(ledger, 10, rule)
+    noted = [entry(new_id(), "cache_hit", "settled", 0, None, ()) for _ in range(3)]
+    await asyncio.gather(ledger.settle(hold, settled(7)), *map(ledger.note, noted[:2]))
+    await asyncio.gather(*map(ledger.note, noted))
+    hits = [("settled", "cache_hit", 0)] * 3
+    assert sorted(ground.entries()) == [("settled", "attempt", 7), *hits]
+    assert ground.counters(rule) == (7, 0)
+    await ledger.close()
+    assert ground.verify().ok
+
+
+class Leaving(Ledger):
+    """Its caller leaves in the moment between the answer and hearing it."""
+
+    leaving: "asyncio.Task[object] | None" = None
+
+    @override
+    def _deliver(self, deliveries: list[Delivery]) -> None:
+        super()._deliver(deliveries)
+        if self.leaving is not None:
+            self.leaving.cancel()
+
+
+async def test_an_admission_answered_as_its_caller_leaves_is_given_back(ground: Ground) -> None:
+    rule = ground.budget(100)
+    ledger = Leaving(ground.store(), lambda: KEY)
+    task = ledger.leaving = asyncio.create_task(ledger.admit(request(100, rule)))
+    await asyncio.wait([task])
+    assert task.cancelled()
+    ledger.leaving = None
+    await ledger.close()
+    assert (ground.counters(rule), ground.count("ledger_hold")) == ((0, 0), 0)
 
 
 # --- limits that change

@@ -3,15 +3,21 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 from urllib.parse import urlsplit
 
+import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
+from typing_extensions import override
 
 from tenants.money.ledger import Ledger
 from tenants.money.postgres import PostgresStore
+from tenants.money.store import LostError
 from tenants.money.types import Hold, LedgerUnavailableError, Refusal
 from tests.harness.faultproxy import FaultProxy, cut, passing, stall
+from tests.harness.together import until
 from tests.unit.money.ground import Ground, ground
 from tests.unit.money.ground_values import request, settled
 
@@ -27,10 +33,13 @@ def proxy(ground: Ground) -> Iterator[FaultProxy]:
         yield proxy
 
 
+def through(proxy: FaultProxy, ground: Ground) -> dict[str, Any]:
+    return conninfo_to_dict(ground.url) | {"host": "127.0.0.1", "port": proxy.port}
+
+
 @pytest.fixture
 async def ledger(ground: Ground, proxy: FaultProxy) -> AsyncIterator[Ledger]:
-    parts = conninfo_to_dict(ground.url) | {"host": "127.0.0.1", "port": proxy.port}
-    ledger = ground.ledger(spool=True, store=PostgresStore(**parts))
+    ledger = ground.ledger(spool=True, store=PostgresStore(**through(proxy, ground)))
     yield ledger
     proxy.restore()
     await ledger.close()
@@ -129,6 +138,83 @@ async def test_a_commit_whose_answer_was_lost_is_not_done_twice(
     assert ground.entries() == [("settled", "attempt", 30)] * 3
     assert ground.count("ledger_hold") == 0
     assert ground.verify().ok
+
+
+class Unheard(PostgresStore):
+    """From its first commit on, nothing that the database says arrives."""
+
+    def __init__(self, proxy: FaultProxy, **parts: Any) -> None:
+        super().__init__(**parts)
+        self._proxy = proxy
+        self.silenced = False
+
+    @override
+    def commit(self) -> None:
+        if not self.silenced:
+            self.silenced = True
+            self._proxy.down(stall())
+        super().commit()
+
+
+@pytest.mark.promise("M13")
+async def test_a_hold_whose_commit_was_never_heard_of_pins_nothing(
+    ground: Ground, proxy: FaultProxy
+) -> None:
+    """Whoever asked had gone when the line was cut; the bucket is new, so nothing is supposed."""
+    rule = ground.budget(1000)
+    ledger = ground.ledger(store=Unheard(proxy, **through(proxy, ground)))
+    with pytest.raises(LedgerUnavailableError):
+        await ledger.admit(request(100, rule))
+    assert ground.counters(rule) == (0, 100)
+    proxy.drop()
+    proxy.down(passing())
+    await back(ledger)
+    async with asyncio.timeout(5):
+        while ground.counters(rule) != (0, 0):  # noqa: ASYNC110 - what is waited for is a row
+            await asyncio.sleep(0.01)
+    assert ground.count("ledger_hold") == 0
+    await ledger.close()
+
+
+@pytest.mark.promise("D4")
+async def test_a_release_that_met_a_lock_is_done_when_the_lock_is_gone(
+    ground: Ground, ledger: Ledger
+) -> None:
+    rule = ground.budget(100)
+    hold = await ledger.admit(request(100, rule))
+    assert isinstance(hold, Hold)
+    with psycopg.connect(ground.url) as other:
+        other.execute("SELECT 1 FROM ledger_bucket FOR UPDATE")
+        with pytest.raises(LedgerUnavailableError):
+            await ledger.release(hold)
+        other.rollback()
+    async with asyncio.timeout(10):
+        while ground.counters(rule) != (0, 0):  # noqa: ASYNC110 - what is waited for is a row
+            await asyncio.sleep(0.01)
+    assert ground.count("ledger_hold") == 0
+
+
+@pytest.mark.promise("D4")
+def test_a_session_that_was_lost_has_ended_before_the_next_one_works(ground: Ground) -> None:
+    """What it was still about to do would come after it was undone, and pin its money."""
+    store = ground.store()
+    assert isinstance(store, PostgresStore)
+    store.open()
+    (pid,) = store._one("SELECT pg_backend_pid()")
+
+    def activity() -> list[tuple[Any, ...]]:
+        return ground.run("SELECT wait_event FROM pg_stat_activity WHERE pid = ?", (pid,))
+
+    with ThreadPoolExecutor(1) as thread:
+        busy = thread.submit(store._run, "SELECT pg_sleep(1.5)")
+        until(lambda: activity() == [("PgSleep",)], 5)
+        store.cut()
+        with pytest.raises(LostError):
+            busy.result()
+    assert activity() == [("PgSleep",)]
+    store.open()
+    assert activity() == []
+    store.close()
 
 
 async def test_a_full_budget_stays_full_over_an_outage(

@@ -49,6 +49,15 @@ ANSWER = {
 }
 
 
+def judged() -> list[dict[str, Any]]:
+    """Return the usual models, two of them with a quality."""
+    quality = {"alpha": 79, "claude": 80}
+    return [
+        {**row, "quality": quality[row["name"]]} if row["name"] in quality else row
+        for row in models()
+    ]
+
+
 @pytest.fixture(scope="module", params=["sqlite", "postgres"])
 def native_gateway(
     request: pytest.FixtureRequest,
@@ -69,7 +78,7 @@ def native_gateway(
     wanted = configuration(
         upstream_process.base_url,
         tenants=[acme, globex],
-        models=[*models(), *map(model, USED_UP)],
+        models=[*judged(), *map(model, USED_UP)],
         routes=[
             route("alpha-then-beta", "alpha", "beta"),
             route("tired-then-beta", "tired", "beta"),
@@ -246,11 +255,14 @@ def test_texts_become_vectors_in_their_order(client: httpx2.Client) -> None:
 # --- refusals ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("field", ["response_schema", "conversation", "cache", "tools", "base_url"])
-def test_a_field_that_is_not_known_is_refused_by_name(
+@pytest.mark.parametrize(
+    "field", ["response_schema", "prompt_template", "cache", "tools", "base_url"]
+)
+def test_a_field_that_is_not_known_or_makes_no_sense_is_refused_by_name(
     client: httpx2.Client, upstream: Upstream, field: str
 ) -> None:
-    told = problem(ask(client, **{field: "x"}), 400, "invalid_request_error")
+    asked: dict[str, Any] = {field: ["x"]}
+    told = problem(ask(client, **asked), 400, "invalid_request_error")
     assert told["param"] == field
     assert upstream.calls == []
 
@@ -409,9 +421,15 @@ def test_models_are_listed_with_what_they_can_and_cost(client: httpx2.Client) ->
             "capability": {"capability": "embeddings"},
             "provider": {"provider": "anthropic"},
             "context": {"min_context": "128001"},
+            "quality": {"min_quality": "80", "capability": "chat"},
         }.items()
     }
-    assert names == {"capability": ["embed"], "provider": ["claude"], "context": []}
+    assert names == {
+        "capability": ["embed"],
+        "provider": ["claude"],
+        "context": [],
+        "quality": ["claude"],
+    }
 
 
 def test_metrics_sum_up_the_tenants_own_attempts(client: httpx2.Client, upstream: Upstream) -> None:

@@ -7,10 +7,19 @@ from typing import Any
 import pytest
 
 from tests.harness.books import Books, Row
-from tests.harness.config import SINCE, budget, configuration, key, model, tenant
+from tests.harness.config import (
+    SINCE,
+    budget,
+    configuration,
+    key,
+    model,
+    openai_provider,
+    tenant,
+)
 from tests.harness.dialects import OPENAI
 from tests.harness.gateway import GatewayProcess
 from tests.upstream.client import Upstream
+from tests.upstream.scripts import words
 
 
 @pytest.fixture
@@ -95,8 +104,78 @@ def test_a_corrected_price_corrects_the_past_once(
     recomputed(gateway)
     assert sum(row["amount_nano"] for row in books.entries()) == charged * 2
     check_books(books)
+    assert days(gateway) == [(charged * 2, charged * 2, 0)]
     events = [row for row in books.rows("tenants_auditevent") if row["action"] == "recomputed"]
     assert len(events) == 2
+
+
+def test_what_a_provider_says_that_it_costs_may_be_what_is_charged(
+    gateway: GatewayProcess, upstream: Upstream, books: Books
+) -> None:
+    tells = {"prompt_tokens": 10, "completion_tokens": 8, "total_tokens": 18}
+    upstream.script("says", words(8).but(usage={**tells, "cost": 0.000123}))
+    upstream.script("silent", words(8).but(usage=tells))
+    gateway.apply(
+        configuration(
+            upstream.base_url,
+            providers=[openai_provider(upstream.base_url, charge_by="provider")],
+            models=listed("4.00"),
+            routes=[],
+            tenants=[tenant(budgets=[budget("9")], keys=[key()])],
+        )
+    )
+    gateway.serve()
+    for script in ("says", "silent"):
+        for stream in (False, True):
+            content = f"go [[script:{script}]]"
+            assert OPENAI.ask(gateway.url, "alpha", stream=stream, content=content).status == 200
+    charged = [row["amount_nano"] for row in books.until_settled(4, 10)]
+    assert charged == [123_000, 123_000, 32_000, 32_000]
+    assert [row["provider_cost_nano"] for row in books.terminal()] == [123_000] * 2 + [None] * 2
+    gateway.terminate()
+    check_books(books)
+    # A price that is corrected is not what these two were charged by.
+    correct(gateway, upstream, "1.00")
+    assert "2 of 2 attempts corrected" in recomputed(gateway)
+    check_books(books)
+
+
+DAYS = """
+import json
+from llm_gateway.service.periodic import verify_ledger
+print(json.dumps([[d.log_nano, d.settled_nano, d.later_nano] for d in verify_ledger().books]))
+"""
+
+
+def days(gateway: GatewayProcess) -> list[tuple[int, ...]]:
+    """Return what both books say of each day: the log, the ledger, what the ledger heard later."""
+    return [tuple(day) for day in json.loads(gateway.managed("shell", "-v", "0", "-c", DAYS))]
+
+
+def test_an_operator_says_what_an_attempt_cost(
+    gateway: GatewayProcess, upstream: Upstream, books: Books
+) -> None:
+    serve(gateway, upstream)
+    (row,) = asked(gateway, books, 1)
+    gateway.terminate()
+    told = ("adjust", row["request_id"], "0.000010", "--reason", "invoice of May")
+    cost = row["amount_nano"]
+    assert f"USD -0.0000{(cost - 10_000) // 1000}" in gateway.managed(*told)
+    assert "USD 0.000000000" in gateway.managed(*told)  # again changes nothing
+    kinds = [(one["kind"], one["seq"], one["amount_nano"]) for one in books.entries()]
+    assert kinds == [("attempt", 0, cost), ("adjustment", 1, 10_000 - cost)]
+    assert books.rows("ledger_bucket")[0]["used_nano"] == 10_000
+    assert books.audit().ok
+    assert days(gateway) == [(cost, cost, 10_000 - cost)]
+    (event,) = (one for one in books.rows("tenants_auditevent") if one["action"] == "adjusted")
+    assert "invoice of May" in str(event["changes"])
+    for wrong, says in (
+        (("adjust", row["request_id"], "-1", "--reason", "r"), "is not an amount"),
+        (("adjust", row["request_id"], "1", "--reason", "r", "--attempt", "2"), "no attempt 2"),
+    ):
+        run = gateway.manage(*wrong)
+        assert run.code != 0
+        assert says in run.stderr
 
 
 def test_a_corrected_price_leaves_the_terms_of_a_tenant(

@@ -174,6 +174,54 @@ def test_a_key_brings_its_own_limits_and_a_tenant_only_its_own(
     assert scripted.order == ["beta"]
 
 
+def test_an_answer_becomes_an_object_of_the_callers_own_class(
+    installation: GatewayProcess, scripted: Upstream
+) -> None:
+    scripted.script("alpha", answer('{"name":"Ada"}'), answer('{"name":"Bob"}'), answer("{}"))
+    found = run(
+        installation,
+        """
+        from pydantic import BaseModel, field_validator
+
+        class Person(BaseModel):
+            name: str
+
+            @field_validator("name")
+            @classmethod
+            def not_ada(cls, name):
+                assert name != "Ada", "Ada is taken"
+                return name
+
+        sync = gateway.sync
+        one = sync.complete("acme", "Who?", model="alpha", response_model=Person)
+        result = [
+            type(one.object).__name__, one.object.name, one.attempts,
+            told(lambda: sync.complete("acme", "Who?", model="alpha", response_model=Person)),
+        ]
+        """,
+    )
+    assert found == ["Person", "Bob", 2, ["SchemaMismatchError", 422, "schema_mismatch"]]
+    assert "Ada is taken" in scripted.calls[1].body["messages"][-1]["content"]
+
+
+def test_a_conversation_goes_on_and_tokens_are_counted(
+    installation: GatewayProcess, scripted: Upstream
+) -> None:
+    found = run(
+        installation,
+        """
+        sync = gateway.sync
+        first = sync.complete("acme", "one", model="alpha", conversation="new")
+        sync.complete("acme", "two", model="alpha", conversation=first.conversation)
+        counted = sync.count_tokens("acme", "hello world", ["alpha", "claude"])
+        again = asyncio.run(gateway.count_tokens("acme", "hello world", "alpha"))
+        result = to_builtins([[one.model for one in counted.data], counted.tokens == again.tokens])
+        """,
+    )
+    assert found == [["alpha", "claude"], True]
+    assert [one["content"] for one in scripted.calls[1].body["messages"]][::2] == ["one", "two"]
+
+
 def test_refusals_are_the_gateways_own_errors(
     installation: GatewayProcess, scripted: Upstream
 ) -> None:

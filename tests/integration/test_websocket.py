@@ -1,6 +1,7 @@
 """The WebSocket door over a real server: streams side by side, bounded, revocable and settled."""
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from decimal import Decimal
@@ -24,6 +25,8 @@ from tests.harness.config import (
 )
 from tests.harness.database import SqliteDatabases
 from tests.harness.gateway import GatewayProcess, installed
+from tests.harness.hostile import MIB, Scales, ask, head
+from tests.legs import Figure
 from tests.upstream.client import Upstream
 from tests.upstream.scripts import answer, cut, failing, gated, stream
 
@@ -277,6 +280,7 @@ def test_the_key_may_come_in_the_first_message(ws_gateway: GatewayProcess) -> No
         assert text_of(done(socket, "1")) == "w1"
 
 
+@pytest.mark.promise("S12")
 @pytest.mark.parametrize(
     "first",
     [
@@ -302,6 +306,7 @@ def test_who_says_nothing_is_closed_after_five_seconds(ws_gateway: GatewayProces
         assert closed_with(socket) == 4401
 
 
+@pytest.mark.promise("S12")
 @pytest.mark.parametrize(
     ("headers", "status"),
     [
@@ -323,8 +328,9 @@ def test_the_handshake_is_refused(
     assert json.loads(refused.value.response.body or b"")["error"]["request_id"]
 
 
+@pytest.mark.promise("S12")
 def test_a_revoked_key_ends_its_connections_and_streams(
-    ws_gateway: GatewayProcess, scripted: Upstream
+    ws_gateway: GatewayProcess, scripted: Upstream, figure: Figure
 ) -> None:
     scripted.script("alpha", gated("never") + answer("hi"))
     with opened(ws_gateway, {"x-api-key": STOPPED_KEY}) as socket, opened(ws_gateway) as other:
@@ -332,12 +338,17 @@ def test_a_revoked_key_ends_its_connections_and_streams(
         scripted.wait_seen(1)
         wanted = configuration(scripted.base_url, tenants=tenants(stopped=True))
         ws_gateway.apply(wanted, "--prune")
+        began = time.monotonic()
         assert closed_with(socket) == 4401
+        after_s = time.monotonic() - began
+        assert after_s <= 5
+        figure("a revoked key's connection is closed after, s", round(after_s, 1), "≤ 5")
         create(other, model="beta", max_tokens=1)
         assert text_of(done(other, "1")) == "w1"
     scripted.open_gate("never")
 
 
+@pytest.mark.promise("S12")
 def test_a_key_in_the_url_is_never_accepted(ws_gateway: GatewayProcess) -> None:
     url = f"ws://127.0.0.1:{ws_gateway.port}/ws/v1/llm?key={STOPPED_KEY}"
     with pytest.raises(InvalidStatus) as refused:
@@ -348,20 +359,83 @@ def test_a_key_in_the_url_is_never_accepted(ws_gateway: GatewayProcess) -> None:
 # --- bounds --------------------------------------------------------------------------------------
 
 
-def test_a_message_over_a_mebibyte_is_closed_with_1009(ws_gateway: GatewayProcess) -> None:
+@pytest.mark.promise("S12")
+@pytest.mark.parametrize("size", [MIB + 1, 2 * MIB], ids=["1 MiB and a byte", "2 MiB"])
+def test_a_message_over_a_mebibyte_is_closed_with_1009(
+    ws_gateway: GatewayProcess, size: int
+) -> None:
     with opened(ws_gateway) as socket:
-        socket.send("x" * (1024 * 1024 + 1))
+        with suppress(ConnectionClosed):
+            socket.send("x" * size)
         assert closed_with(socket) == 1009
 
 
-def test_a_flood_is_closed_with_1008(ws_gateway: GatewayProcess) -> None:
+@pytest.mark.promise("S12")
+@pytest.mark.parametrize("headers", [None, {}], ids=["with a key", "before its key"])
+def test_a_flood_is_closed_with_1008(ws_gateway: GatewayProcess, headers: Headers | None) -> None:
     with opened(ws_gateway) as socket:
         with suppress(ConnectionClosed):
             for _ in range(1_000):
                 say(socket, type="chat.cancel", id="none")
         assert closed_with(socket) == 1008
+    with opened(ws_gateway, headers) as socket:
+        with suppress(ConnectionClosed):
+            for _ in range(1_000):
+                socket.ping()
+        assert closed_with(socket) == 1008
 
 
+@pytest.mark.promise("S12")
+def test_a_hundred_thousand_fragments_are_closed_with_1008(
+    ws_gateway: GatewayProcess, scripted: Upstream, figure: Figure
+) -> None:
+    scripted.script("beta", answer("w1"))
+    assert ws_gateway.process is not None
+    scales = Scales(ws_gateway.process.pid)
+    with opened(ws_gateway) as socket:
+        with suppress(ConnectionClosed):
+            socket.send("x" for _ in range(100_000))
+        assert closed_with(socket) == 1008
+    with opened(ws_gateway) as socket:
+        socket.send(iter(json.dumps({"type": "chat.cancel", "id": "1" * 100})))
+        create(socket, model="beta", max_tokens=1)
+        assert text_of(done(socket, "1")) == "w1"
+    figure("memory of 100,000 fragments, MiB", scales.grown // MIB, "≤ 64")
+    assert scales.grown <= 64 * MIB
+
+
+@pytest.mark.promise("S12")
+@pytest.mark.parametrize(
+    ("path", "host", "status"),
+    [
+        ("/ws/v1/nothing", "127.0.0.1", 404),
+        ("/", "127.0.0.1", 404),
+        ("/ws/v1/llm", "evil.test", 400),
+        ("/ws//v1/llm", "127.0.0.1", 400),
+    ],
+)
+def test_a_handshake_leads_to_one_place(
+    ws_gateway: GatewayProcess, path: str, host: str, status: int
+) -> None:
+    lines = ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13")
+    first = head(
+        path, *lines, "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==", method="GET", host=host
+    )
+    assert ask(ws_gateway.port, first).status == status
+
+
+@pytest.mark.promise("S12")
+@pytest.mark.usefixtures("scripted")
+def test_a_session_of_the_console_is_no_key(ws_gateway: GatewayProcess) -> None:
+    """From our own page it is let in, and is asked for a key like anybody."""
+    ours = {"cookie": "sessionid=x", "origin": f"http://127.0.0.1:{ws_gateway.port}"}
+    with opened(ws_gateway, ours) as socket:
+        create(socket)
+        assert hear(socket)["error"]["code"] == "invalid_api_key"
+        assert closed_with(socket) == 4401
+
+
+@pytest.mark.promise("S12")
 def test_a_key_has_a_hundred_connections_and_gets_them_back(ws_gateway: GatewayProcess) -> None:
     crowd = {"x-api-key": CROWD_KEY}
     with ExitStack() as sockets:
