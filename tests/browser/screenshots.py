@@ -1,0 +1,71 @@
+"""`make screenshots`: take each main page, light and dark, over 90 days of made-up traffic.
+
+They go to `docs/console/`, where `docs/console.md` shows them.
+"""
+
+import sys
+import tempfile
+from pathlib import Path
+
+from playwright.sync_api import Page
+
+from tests.browser import actions, chromium
+from tests.browser.audit import put_theme
+from tests.browser.conftest import opened
+from tests.browser.tab import Tab
+from tests.browser.town import give_past, give_present
+from tests.harness.database import SqliteDatabases
+from tests.harness.gateway import installed, migrate_into
+from tests.harness.people import make_operator
+from tests.harness.processes import PROJECT
+
+FOLDER = PROJECT / "docs" / "console"
+PAGES = {
+    "overview": "/admin/?range=30d",
+    "live": "/admin/llm_gateway/runningnow/",
+    "requests": "/admin/llm_gateway/requestlog/",
+    "models": "/admin/llm_gateway/model/",
+    "circuits": "/admin/llm_gateway/circuitchange/",
+    "budgets": "/admin/tenants/budget/",
+    "buckets": "/admin/tenants/bucket/",
+    "keys": "/admin/tenants/apikey/",
+    "provider": "/admin/llm_gateway/provider/1/change/",
+    "audit": "/admin/tenants/auditevent/",
+}
+_DRAWN_MS = 1500
+
+
+def main() -> int:
+    """Write the pictures; return 0."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="mobius-screenshots-") as name:
+        home, output = Path(name, "home"), Path(name, "output")
+        home.mkdir()
+        output.mkdir()
+        databases = SqliteDatabases(output, migrate_into(output))
+        with installed(databases, home, output) as gateway, chromium.started() as browser:
+            give_past(gateway, days=90, per_day=400)
+            make_operator(gateway)
+            give_present(gateway)
+            with opened(browser, gateway) as tab:
+                _take_all(tab)
+    return 0
+
+
+def _take_all(tab: Tab) -> None:
+    actions.sign_in(tab)
+    for title, address in PAGES.items():
+        tab.open(address)
+        _take(tab.page, title)
+
+
+def _take(page: Page, title: str) -> None:
+    """Take a page as it is seen first, without scrolling; charts have been drawn by then."""
+    for theme in ("light", "dark"):
+        put_theme(page, dark=theme == "dark")
+        page.wait_for_timeout(_DRAWN_MS)
+        page.screenshot(path=FOLDER / f"{title}-{theme}.png", animations="disabled")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,100 @@
+"""What the people of a tenant come for: more money, their own numbers, and nobody else's."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from tests.browser import actions
+from tests.browser.conftest import opened
+from tests.browser.tab import Tab
+from tests.harness.canary import canary
+from tests.harness.config import budget, configuration, key, tenant
+from tests.harness.database import SqliteDatabases
+from tests.harness.dialects import OPENAI
+from tests.harness.gateway import GatewayProcess, installed
+from tests.harness.people import make_members, make_operator
+from tests.upstream.client import Upstream
+from tests.upstream.scripts import answer
+
+OURS, THEIRS = canary("api-key-ours"), canary("api-key-theirs")
+ROLES = ("viewer", "member", "admin")
+FOREIGN = "globex"
+
+
+@pytest.fixture(scope="module")
+def site(
+    sqlite_databases: SqliteDatabases,
+    upstream_process: Upstream,
+    tmp_path_factory: pytest.TempPathFactory,
+    output: Path,
+) -> Iterator[GatewayProcess]:
+    search = {"name": "search", "budgets": [budget("0.000001", name="pocket")]}
+    acme = tenant(
+        members=[{"email": f"{role}@acme.test", "role": role} for role in ROLES],
+        projects=[search],
+        keys=[key("dev", OURS, project="search", holder="member@acme.test")],
+    )
+    globex = tenant(
+        FOREIGN,
+        members=[{"email": f"owner@{FOREIGN}.test", "role": "owner"}],
+        projects=[{"name": f"{FOREIGN}-lab", "budgets": [budget("5", name=f"{FOREIGN}-money")]}],
+        keys=[key(f"{FOREIGN}-key", THEIRS, project=f"{FOREIGN}-lab")],
+    )
+    with installed(sqlite_databases, tmp_path_factory.mktemp("home"), output) as gateway:
+        gateway.apply(configuration(upstream_process.base_url, tenants=[acme, globex]))
+        make_operator(gateway)
+        make_members(gateway)
+        yield gateway.serve()
+
+
+def somebody(tab: Tab, role: str) -> None:
+    actions.sign_in(tab, f"{role}@acme.test", leads_to="Console")
+
+
+def test_who_hits_the_limit_asks_for_a_raise_and_is_answered_once_it_is_approved(
+    browser: Browser, site: GatewayProcess, upstream: Upstream
+) -> None:
+    upstream.script("alpha", answer("at last"))
+    refused = OPENAI.ask(site.url, "alpha", key=OURS)
+    assert (refused.status, refused.code) == (402, "insufficient_quota")
+    with opened(browser, site) as tab:
+        somebody(tab, "member")
+        actions.ask_for_raise(tab.page, "pocket", "3", "the demo on Monday")
+        expect(tab.page.get_by_role("cell", name="the demo on Monday")).to_be_visible()
+    with opened(browser, site) as tab:
+        somebody(tab, "admin")
+        tab.open("/admin/")
+        actions.approve(tab.page, "member@acme.test")
+    assert OPENAI.ask(site.url, "alpha", key=OURS).status == 200
+    with opened(browser, site) as tab:
+        somebody(tab, "member")
+        expect(tab.page.get_by_role("cell", name="approved")).to_be_visible()
+
+
+def test_a_viewer_finds_nothing_of_another_tenant(
+    browser: Browser, site: GatewayProcess, upstream: Upstream
+) -> None:
+    upstream.script("alpha", answer("to somebody else"))
+    assert OPENAI.ask(site.url, "alpha", key=THEIRS).status == 200
+    with opened(browser, site) as tab:
+        somebody(tab, "viewer")
+        page = tab.page
+        check_own(page.content())
+        tab.open("/admin/")
+        names = (
+            page.get_by_role("navigation")
+            .get_by_role("link")
+            .evaluate_all("links => links.map(link => link.getAttribute('href'))")
+        )
+        paths = {name for name in names if name and re.match(r"/admin/\w", name)}
+        assert len(paths) > 8
+        for path in sorted(paths):
+            assert tab.open(path) == 200, path
+            check_own(page.content())
+
+
+def check_own(html: str) -> None:
+    assert FOREIGN not in html
