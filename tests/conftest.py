@@ -11,7 +11,10 @@ import redis
 from tests.harness import canary, replay, services
 from tests.harness.database import Databases, PostgresDatabases, SqliteDatabases
 from tests.harness.gateway import GatewayProcess, installed, migrate_into
+from tests.legs import figure
 from tests.upstream.client import Upstream
+
+__all__ = ["figure"]  # here too, so that a test runs without the plugin that tells of it
 
 OUTPUT = "MOBIUS_TEST_OUTPUT"
 
@@ -74,6 +77,13 @@ def replay_upstream(
     upstream = replay.ReplayUpstream(tmp_path_factory.mktemp("replay"), output)
     yield upstream
     upstream.stop()
+
+
+@pytest.fixture(scope="session")
+def published_schemas() -> None:
+    """Have the schemas that providers publish, which are no part of a clone either."""
+    if not replay.SCHEMAS.is_dir():
+        services.absent("Schemas", f"nothing at {replay.SHARED.name}/specs beside the project")
 
 
 # --- services

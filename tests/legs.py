@@ -1,4 +1,4 @@
-"""A pytest plugin: say which legs of the suite ran, and which promises were kept.
+"""A pytest plugin: say which legs of the suite ran, which promises were kept, by which figures.
 
 Workers of xdist tell through their output and through properties of their reports; whatever was
 skipped fails the run when `CI=true`.
@@ -7,7 +7,7 @@ skipped fails the run when `CI=true`.
 import os
 import re
 from collections import defaultdict
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -16,11 +16,34 @@ LEGS = {  # the fixture that starts each
     "postgres_url": "PostgreSQL",
     "redis_url": "Redis",
     "replay_upstream": "Recordings",
+    "published_schemas": "Schemas",
     "browser": "Browser",
+    "client_packages": "Clients",
+    "node_packages": "Node",
 }
 RAN = "ran"
-_PROMISE, _LEGS = "promise", "legs"
+_PROMISE, _FIGURE, _LEGS = "promise", "figure", "legs"
 _ABSENT = re.compile(r"(?P<leg>\w+) leg(?: cannot start)?: (?P<reason>.+?)['\")\]]*$")
+
+Number = int | float
+# Of one row: what was measured and what is wanted, with all that was reached.
+Figures = dict[tuple[str, str], list[Number]]
+Figure = Callable[[str, Number, str], None]
+
+
+@pytest.fixture
+def figure(request: pytest.FixtureRequest) -> Figure:
+    """Return what notes a number for the scorecard, under each promise of the test.
+
+    `figure("over-spend, n$", 0, "0")`: its name and unit, what was reached, what is wanted.
+    """
+
+    def note(name: str, reached: Number, wanted: str) -> None:
+        rows = [marker.args[0] for marker in request.node.iter_markers(_PROMISE)]
+        assert rows, "a figure belongs to a test of a promise"
+        request.node.user_properties.extend((_FIGURE, (row, name, reached, wanted)) for row in rows)
+
+    return note
 
 
 class Legs:
@@ -30,6 +53,7 @@ class Legs:
         self._config = config
         self._legs: dict[str, str] = {}
         self._promises: defaultdict[str, dict[str, bool]] = defaultdict(dict)
+        self._figures: defaultdict[str, Figures] = defaultdict(dict)
         self._skipped = 0
 
     # --- in the process that runs a test
@@ -65,23 +89,36 @@ class Legs:
         self._skipped += report.skipped and not hasattr(report, "wasxfail")
         if report.outcome != "passed":
             self._note_absent(report)
-        for name, promise in report.user_properties:
+        for name, told in report.user_properties:
             if name == _PROMISE:
-                before = self._promises[str(promise)].get(report.nodeid, True)
-                self._promises[str(promise)][report.nodeid] = before and report.passed
+                before = self._promises[str(told)].get(report.nodeid, True)
+                self._promises[str(told)][report.nodeid] = before and report.passed
+            elif name == _FIGURE and report.when == "teardown":  # each report holds them again
+                self._note_figure(told)
+
+    def _note_figure(self, told: Any) -> None:
+        row, what, reached, wanted = told
+        self._figures[row].setdefault((what, wanted), []).append(reached)
 
     def _note_absent(self, report: pytest.TestReport) -> None:
         for line in report.longreprtext.splitlines():
             if found := _ABSENT.search(line):
                 self._legs.setdefault(found["leg"], f"absent: {found['reason']}")
 
+    def _seed(self) -> str:
+        """Return what repeats order and random numbers: `--randomly-seed=N`."""
+        seed = self._config.getoption("randomly_seed", None)
+        return "" if seed is None else f", seed {seed}"
+
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         if self._config.getoption("scorecard"):
             terminalreporter.section("promises")
             for promise, tests in sorted(self._promises.items(), key=_in_order):
                 passed = sum(tests.values())
-                line = f"{promise:4} {passed} of {len(tests)} tests passed"
+                line = f"{promise:4} {passed} of {len(tests)} tests passed{self._seed()}"
                 terminalreporter.write_line(line, green=passed == len(tests))
+                for line in _lines(self._figures[promise]):
+                    terminalreporter.write_line(f"     {line}")
         terminalreporter.section("legs")
         for leg in LEGS.values():
             terminalreporter.write_line(f"{leg:11} {self._legs.get(leg, 'not asked for')}")
@@ -89,6 +126,13 @@ class Legs:
             terminalreporter.write_line(
                 f"CI=true: {self._skipped} skipped tests fail the run", red=True
             )
+
+
+def _lines(figures: Mapping[tuple[str, str], list[Number]]) -> Iterator[str]:
+    """Yield a line for each figure; what was measured several times is told from least to most."""
+    for (name, wanted), reached in sorted(figures.items()):
+        ends = dict.fromkeys(f"{round(end, 4):,}" for end in (min(reached), max(reached)))
+        yield f"{name:44} {' … '.join(ends):>16}   wanted {wanted}"
 
 
 def _in_order(row: tuple[str, object]) -> tuple[str, int]:

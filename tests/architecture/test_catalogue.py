@@ -2,12 +2,21 @@
 
 import pytest
 
-from llm_gateway.adapters import ADAPTERS
+from llm_gateway.adapters import ADAPTERS, UPSTREAMS
 from llm_gateway.providers.catalog import CATALOG, Row
+from llm_gateway.types import Quirks
 from tests.architecture.tree import PROJECT, text
 
-GOLDEN = PROJECT / "tests" / "golden"
-OPERATIONS = {"chat", "embeddings", "count_tokens"}
+GOLDEN, PROVIDERS = PROJECT / "tests" / "golden", PROJECT / "tests" / "golden_providers"
+OPERATIONS = {
+    *("chat", "responses", "completions", "embeddings"),
+    *("count_tokens", "moderations", "rerank", "batches"),
+}
+# Quirks that are not the adapters': what every call has, batches, fees, schemas made to fit.
+UNSEEN = {
+    *("any_schema", "default_headers", "embeddings_batch", "embeddings_batch_bytes"),
+    *("only_named", "request_fee"),
+}
 
 each_row = pytest.mark.parametrize("row", CATALOG.values(), ids=lambda row: row.kind)
 
@@ -16,9 +25,24 @@ each_row = pytest.mark.parametrize("row", CATALOG.values(), ids=lambda row: row.
 def test_a_row_resolves_to_adapters_that_have_golden_cases(row: Row) -> None:
     assert row.adapters
     assert row.adapters.keys() <= OPERATIONS
-    for adapter in row.adapters.values():
-        assert adapter in ADAPTERS
-        assert any((GOLDEN / adapter).glob("*/request.json"))
+    for operation, adapter in row.adapters.items():
+        assert adapter in UPSTREAMS
+        if adapter in ADAPTERS:
+            assert any((GOLDEN / adapter).glob("*/request.json"))
+        else:
+            asked = "*/request.*_embeddings.json" if operation == "embeddings" else "*/request.*"
+            assert any((PROVIDERS / row.kind).glob(asked))
+
+
+@each_row
+def test_a_row_with_quirks_has_golden_cases_of_its_own(row: Row) -> None:
+    shown = set(Quirks.__struct_fields__) - UNSEEN
+    if any(getattr(row.quirks, name) != getattr(Quirks(), name) for name in shown):
+        assert any((PROVIDERS / row.kind).glob("*/request.*.json"))
+
+
+def test_every_golden_case_is_of_a_row() -> None:
+    assert {folder.name for folder in PROVIDERS.iterdir()} <= CATALOG.keys()
 
 
 @each_row

@@ -1,6 +1,7 @@
 """The docs say what the code does: whatever can be enumerated is compared with it."""
 
 import ast
+import json
 import re
 from collections.abc import Iterator
 from typing import Any, get_args, get_origin
@@ -169,3 +170,18 @@ def yaml_examples() -> list[Any]:
 @pytest.mark.parametrize("example", yaml_examples())
 def test_every_example_of_a_configuration_can_be_applied(example: str) -> None:
     assert check(parse(example), Known()) == []
+
+
+def test_the_clients_that_are_tested_are_told_with_their_versions() -> None:
+    told = dict(re.findall(r"^\| `([^`]+)` \| ([\d.]+) \|$", text("docs/clients.md"), re.MULTILINE))
+    locks = "".join(text(f"requirements/{name}.txt") for name in ("clients", "clients-older"))
+    installed = dict(re.findall(r"^([\w.-]+)==(\S+)", locks, re.MULTILINE))
+    packages = json.loads(text("tests/clients/vercel/package-lock.json"))["packages"]
+    installed |= {
+        name.removeprefix("node_modules/"): one.get("version") for name, one in packages.items()
+    }
+    groups = pyproject()["dependency-groups"]
+    asked = [one for name in ("clients", "clients-older") for one in groups[name]]
+    wanted = {re.split(r"[\[<>=]", one)[0] for one in asked if ">=" in one}
+    assert wanted - {"jsonref"} <= told.keys()
+    assert told == {name: installed[name] for name in told}

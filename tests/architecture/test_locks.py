@@ -1,6 +1,8 @@
 """The locks name every package once, pinned and hashed, and no place it would come from."""
 
+import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -21,14 +23,20 @@ def packages(lock: Path) -> list[str]:
 
 def wanted(*extras: str) -> set[str]:
     """Return the names that `pyproject.toml` asks for, with these extras or groups."""
-    project = pyproject()["project"]
-    groups = {**project["optional-dependencies"], **pyproject()["dependency-groups"]}
-    asked = [*project["dependencies"], *(one for extra in extras for one in groups[extra])]
+    return names(pyproject()["project"]["dependencies"]) | wanted_alone(*extras)
+
+
+def wanted_alone(*extras: str) -> set[str]:
+    groups = {**pyproject()["project"]["optional-dependencies"], **pyproject()["dependency-groups"]}
+    return names(one for extra in extras for one in groups[extra])
+
+
+def names(asked: Iterable[str]) -> set[str]:
     return {re.split(r"[\[<>=;~! ]", one)[0].lower() for one in asked}
 
 
 def test_there_is_a_lock_for_each_purpose() -> None:
-    assert {lock.stem for lock in LOCKS} == {"run", "production", "dev"}
+    assert {lock.stem for lock in LOCKS} == {"run", "production", "dev", "clients", "clients-older"}
 
 
 @each_lock
@@ -60,3 +68,14 @@ def test_the_locks_hold_what_the_project_asks_for() -> None:
     assert wanted() <= by_purpose["run"]
     assert wanted("postgres", "redis") <= by_purpose["production"]
     assert wanted("postgres", "redis", "dev", "lint") <= by_purpose["dev"]
+    for apart in ("clients", "clients-older"):
+        assert wanted_alone(apart) <= by_purpose[apart]
+
+
+def test_the_lock_of_npm_names_no_place_either() -> None:
+    lock = json.loads((PROJECT / "tests/clients/vercel/package-lock.json").read_text())
+    wanted = json.loads((PROJECT / "tests/clients/vercel/package.json").read_text())
+    root, *installed = lock["packages"].values()
+    assert root["dependencies"] == wanted["dependencies"]
+    assert all(package["integrity"].startswith("sha512-") for package in installed)
+    assert not any("resolved" in package for package in installed)

@@ -2,7 +2,8 @@
 
 The server has one core, the load and the mock provider the other; PostgreSQL and Redis are local.
 The machine is noisy: CPU per request and ratios are what to compare. Seconds per figure and
-repeats: BENCH_SECONDS (10) and BENCH_REPEATS (3). `--json FILE` keeps the figures as well.
+repeats: BENCH_SECONDS (10) and BENCH_REPEATS (3). `--json FILE` keeps the figures as well;
+`--only cache` takes that group of figures alone.
 """
 
 import argparse
@@ -10,10 +11,11 @@ import asyncio
 import json
 import os
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -26,12 +28,18 @@ from tests.harness.database import PostgresDatabases
 from tests.harness.gateway import GatewayProcess, installed, migrate_into
 from tests.harness.processes import Process, free_port
 from tests.harness.services import postgres, redis_server
+from tests.load.deciding import BAR_US
+from tests.load.mock_upstream import SLOW_S, SLOW_WORDS
 from tests.load.protocol import Shot, closed_loop, open_loop, post
 
 SECONDS = float(os.environ.get("BENCH_SECONDS", "10"))
 REPEATS = int(os.environ.get("BENCH_REPEATS", "3"))
 SERVER_CORE, LOAD_CORE = {0}, {1}
 KEY = "mob_bench-key-0123456789abcdefghijklmnop"
+CACHED_KEY = f"{KEY}-cached"
+# Streams that begin at different times, as callers' do; and all 64 in the same millisecond, again
+# and again, where the median waits for 32 others to be admitted.
+SLOW_STREAMS = (("begun at different times", SLOW_WORDS * SLOW_S, 5), ("begun at once", 0.0, None))
 TICK = os.sysconf("SC_CLK_TCK")
 BASELINE = Path(__file__).with_name("baseline.json")
 REGRESSION = 1.2
@@ -49,12 +57,6 @@ class Row(Struct):
 def configuration(upstream: int) -> dict[str, Any]:
     """Return a gateway with everything on: key, rates, budgets on three levels, prices, log."""
     price = [{"from": "2024-01-01", "input": "1.00", "output": "2.00"}]
-    budget = {"limit": "1000000.00", "period": "month"}
-    rates = {
-        "requests_per_minute": 10_000_000,
-        "tokens_per_minute": 2_000_000_000,
-        "concurrency": 5000,
-    }
     return {
         "version": 1,
         "providers": [
@@ -72,26 +74,30 @@ def configuration(upstream: int) -> dict[str, Any]:
             for name in ("json", "fast", "slow")
         ],
         "tenants": [
-            {
-                "name": "bench",
-                "budgets": [{"name": "tenant", **budget}],
-                "rate_limits": rates,
-                "projects": [{"name": "p", "budgets": [{"name": "project", **budget}]}],
-                "keys": [
-                    {
-                        "name": "k",
-                        "value": KEY,
-                        "project": "p",
-                        "budgets": [{"name": "key", **budget}],
-                        "rate_limits": rates,
-                    }
-                ],
-            }
+            _tenant("bench", KEY),
+            _tenant("cached", CACHED_KEY) | {"cache": {"enabled": True, "ttl": 3600}},
         ],
     }
 
 
-def request(model: str, *, stream: bool = False) -> bytes:
+def _tenant(name: str, value: str) -> dict[str, Any]:
+    budget = {"limit": "1000000.00", "period": "month"}
+    rates = {
+        "requests_per_minute": 10_000_000,
+        "tokens_per_minute": 2_000_000_000,
+        "concurrency": 5000,
+    }
+    key = {"name": "k", "value": value, "project": "p", "rate_limits": rates}
+    return {
+        "name": name,
+        "budgets": [{"name": "tenant", **budget}],
+        "rate_limits": rates,
+        "projects": [{"name": "p", "budgets": [{"name": "project", **budget}]}],
+        "keys": [{**key, "budgets": [{"name": "key", **budget}]}],
+    }
+
+
+def request(model: str, *, stream: bool = False, key: str = KEY) -> bytes:
     body = {
         "model": model,
         "messages": [
@@ -102,7 +108,7 @@ def request(model: str, *, stream: bool = False) -> bytes:
     }
     if stream:
         body["stream"] = True
-    return post("/v1/chat/completions", json.dumps(body).encode(), f"Authorization: Bearer {KEY}")
+    return post("/v1/chat/completions", json.dumps(body).encode(), f"Authorization: Bearer {key}")
 
 
 # --- the machine --------------------------------------------------------------------------------
@@ -195,46 +201,113 @@ def _percentile(ordered: list[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
-def closed(port: int, data: bytes, connections: int, *, streamed: bool = False) -> Load:
+def closed(
+    port: int, data: bytes, connections: int, *, streamed: bool = False, spread_s: float = 0.0
+) -> Load:
     return partial(
-        closed_loop, port, data, connections=connections, seconds=SECONDS, streamed=streamed
+        closed_loop,
+        port,
+        data,
+        connections=connections,
+        seconds=SECONDS,
+        streamed=streamed,
+        spread_s=spread_s,
     )
 
 
-def compare(gateway: GatewayProcess, thin: Process, thin_port: int, start_s: float) -> list[Row]:
-    """Take every figure of performance.md, the pass-through beside the gateway."""
-    assert gateway.process is not None
-    pid, port = gateway.process.pid, gateway.port
-    idle_mb = memory_mb(pid)
-    plain, fast, slow = request("json"), request("fast", stream=True), request("slow", stream=True)
+class Bench(Struct, frozen=True):
+    """What is measured: the gateway and the pass-through, each by its process and port."""
+
+    pid: int
+    port: int
+    thin_pid: int
+    thin_port: int
+
+    def both(self, data: bytes, connections: int, **how: Any) -> tuple[Measured, Measured]:
+        return (
+            measure(closed(self.port, data, connections, **how), self.pid),
+            measure(closed(self.thin_port, data, connections, **how), self.thin_pid),
+        )
+
+
+def warm_up(bench: Bench) -> None:
     say("warming up")
-    for where, of in ((port, pid), (thin_port, thin.pid)):
-        measure(partial(closed_loop, where, plain, connections=16, seconds=2), of, 1)
+    for port, pid in ((bench.port, bench.pid), (bench.thin_port, bench.thin_pid)):
+        measure(partial(closed_loop, port, request("json"), connections=16, seconds=2), pid, 1)
+
+
+def whole(bench: Bench) -> list[Row]:
     rows: list[Row] = []
     for connections in (1, 16, 64, 256):
         say(f"whole answers, {connections} connections")
-        ours = measure(closed(port, plain, connections), pid)
-        base = measure(closed(thin_port, plain, connections), thin.pid)
-        rows += _whole_rows(connections, ours, base)
-    say("300 requests a second")
-    steady = measure(lambda: open_loop(port, plain, rate=300, seconds=SECONDS), pid)
-    rows.append(row("p99 at 300 requests/s", steady.p99_ms, "ms", 25))
-    say("streams at full speed")
-    ours = measure(closed(port, fast, 64, streamed=True), pid)
-    base = measure(closed(thin_port, fast, 64, streamed=True), thin.pid)
-    rows.append(
-        row("streamed events/s, 64 streams", ours.events_per_second, "", 15_000, least=True)
-    )
-    rows.append(beside("CPU an event", ours.cpu_us_event, base.cpu_us_event, "us"))
-    say("slow streams")
-    ours = measure(closed(port, slow, 64, streamed=True), pid)
-    base = measure(closed(thin_port, slow, 64, streamed=True), thin.pid)
-    added = ours.first_ms - base.first_ms
-    rows.append(row("first token added, 64 slow streams, p50", added, "ms", 5))
-    rows.append(row("memory idle", idle_mb, "MB", 200))
-    rows.append(row("memory after load", memory_mb(pid), "MB", 300))
-    rows.append(row("start to first answer", start_s, "s", 5))
+        rows += _whole_rows(connections, *bench.both(request("json"), connections))
     return rows
+
+
+def steady(bench: Bench) -> list[Row]:
+    say("300 requests a second")
+    load = partial(open_loop, bench.port, request("json"), rate=300, seconds=SECONDS)
+    return [row("p99 at 300 requests/s", measure(load, bench.pid).p99_ms, "ms", 25)]
+
+
+def streams(bench: Bench) -> list[Row]:
+    say("streams at full speed")
+    ours, base = bench.both(request("fast", stream=True), 64, streamed=True)
+    per_second = ours.events_per_second
+    rows = [
+        row("streamed events/s, 64 streams", per_second, "", 15_000, least=True),
+        beside("CPU an event", ours.cpu_us_event, base.cpu_us_event, "us"),
+    ]
+    for name, spread_s, bar in SLOW_STREAMS:
+        say(f"slow streams, {name}")
+        slow = request("slow", stream=True)
+        ours, base = bench.both(slow, 64, streamed=True, spread_s=spread_s)
+        added = ours.first_ms - base.first_ms
+        rows.append(row(f"first token added, 64 slow streams, p50, {name}", added, "ms", bar))
+    return rows
+
+
+def cache(bench: Bench) -> list[Row]:
+    hit = request("json", key=CACHED_KEY)
+    say("answers given again")
+    alone = measure(closed(bench.port, hit, 1), bench.pid)
+    crowd = measure(closed(bench.port, hit, 64), bench.pid)
+    return [
+        row("exact cache hit, p50, 1 connection", alone.p50_ms, "ms", 1),
+        row("exact cache hits/s, 64 connections", crowd.per_second, "", 3_000, least=True),
+        Row("CPU a hit", f"{crowd.cpu_us:.0f} us", ""),
+    ]
+
+
+def _deciding() -> Row:
+    """Take what circuits and routing cost, in a process that does nothing else."""
+    say("deciding where a request goes")
+    command = [sys.executable, "-m", "tests.load.deciding"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout  # noqa: S603 - our own command
+    routing_us, circuit_us = map(float, said.split())
+    return row("circuit and routing decision", routing_us + circuit_us, "us", BAR_US)
+
+
+GROUPS: Mapping[str, Callable[[Bench], list[Row]]] = {
+    "whole": whole,
+    "steady": steady,
+    "streams": streams,
+    "cache": cache,
+    "deciding": lambda _bench: [_deciding()],
+}
+
+
+def compare(bench: Bench, start_s: float, groups: Sequence[str]) -> list[Row]:
+    """Take the figures of performance.md, the pass-through beside the gateway."""
+    idle_mb = memory_mb(bench.pid)
+    warm_up(bench)
+    rows = [each for name in groups for each in GROUPS[name](bench)]
+    return [
+        *rows,
+        row("memory idle", idle_mb, "MB", 200),
+        row("memory after load", memory_mb(bench.pid), "MB", 300),
+        row("start to first answer", start_s, "s", 5),
+    ]
 
 
 def _whole_rows(connections: int, ours: Measured, base: Measured) -> list[Row]:
@@ -294,7 +367,7 @@ async def _listening(port: int) -> None:
     raise TimeoutError(f"nothing listens on {port}")
 
 
-def run(folder: Path) -> list[Row]:
+def run(folder: Path, groups: Sequence[str]) -> list[Row]:
     """Start everything, each on its core, and take the figures."""
     output, template, home = (folder / name for name in ("output", "template", "home"))
     for made in (output, template, home):
@@ -314,7 +387,9 @@ def run(folder: Path) -> list[Row]:
             start_s = _start(gateway)
             thin = enter(_thin(output, thin_port, upstream))
         asyncio.run(_listening(thin_port))
-        return compare(gateway, thin, thin_port, start_s)
+        assert gateway.process is not None
+        bench = Bench(gateway.process.pid, gateway.port, thin.pid, thin_port)
+        return compare(bench, start_s, groups)
 
 
 def _start(gateway: GatewayProcess) -> float:
@@ -342,9 +417,10 @@ def table(rows: list[Row]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--only", nargs="+", choices=GROUPS, default=list(GROUPS))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="mobius-bench-") as folder:
-        rows = run(Path(folder))
+        rows = run(Path(folder), options.only)
     sys.stdout.write(table(rows) + "\n")
     if options.json:
         figures = [{"figure": r.figure, "value": r.value, "bar": r.bar, "met": r.met} for r in rows]

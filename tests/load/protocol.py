@@ -108,18 +108,29 @@ async def connect(port: int, request: bytes, *, streamed: bool) -> Client:
 
 
 async def closed_loop(
-    port: int, request: bytes, *, connections: int, seconds: float, streamed: bool = False
+    port: int,
+    request: bytes,
+    *,
+    connections: int,
+    seconds: float,
+    streamed: bool = False,
+    spread_s: float = 0.0,
 ) -> list[Shot]:
-    """Keep every connection busy for a time; return all answers."""
+    """Keep every connection busy for a time; return all answers.
+
+    The first requests are sent at once, or evenly over `spread_s`.
+    """
     clients = [await connect(port, request, streamed=streamed) for _ in range(connections)]
     shots: list[Shot] = []
     until = time.perf_counter() + seconds
 
-    async def drive(client: Client) -> None:
+    async def drive(client: Client, wait_s: float) -> None:
+        await asyncio.sleep(wait_s)
         while time.perf_counter() < until:
             shots.append(await client.shoot())
 
-    await asyncio.gather(*map(drive, clients))
+    waits = [spread_s * place / connections for place in range(connections)]
+    await asyncio.gather(*map(drive, clients, waits))
     return shots
 
 

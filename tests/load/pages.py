@@ -1,0 +1,141 @@
+"""`make bench-pages`: fill the request log, then measure the console's pages over it.
+
+`--rows` (10,000,000) lie over `--days` (90); each page is asked for `--times` (20), one by one.
+"""
+
+import argparse
+import math
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx2
+from msgspec import Struct
+
+from tests.browser.town import give_past
+from tests.harness.database import PostgresDatabases
+from tests.harness.gateway import GatewayProcess, installed, migrate_into
+from tests.harness.people import Browser, make_operator
+from tests.harness.services import postgres
+from tests.load.filling import fill, sum_up
+
+BAR_S = 1.0
+_COPIED_A_DAY = 40
+_ADMIN = "/admin"
+_LOG = f"{_ADMIN}/llm_gateway/requestlog/"
+
+
+class Timed(Struct, frozen=True, kw_only=True):
+    """One page: how long it takes, and how heavy it is as it is sent."""
+
+    title: str
+    median_s: float
+    p95_s: float
+    sent_bytes: int
+
+
+def pages(now: datetime) -> dict[str, str]:
+    """Return the pages whose time may depend on how long the log is."""
+    begin = f"{now - timedelta(days=30):%Y-%m-%d}"
+    return {
+        **{f"overview, {span}": f"{_ADMIN}/?range={span}" for span in ("1h", "24h", "7d", "30d")},
+        "overview, 30d of one tenant": f"{_ADMIN}/?range=30d&tenant=acme",
+        "requests, first page": _LOG,
+        "requests, second page": f"{_LOG}?p=2",
+        "requests of one tenant": f"{_LOG}?tenant_name=acme",
+        "requests that failed, 30 days": f"{_LOG}?outcome=failed&created_at_from_0={begin}",
+        "budgets": f"{_ADMIN}/tenants/budget/",
+        "one budget": f"{_ADMIN}/tenants/budget/1/change/",
+        "buckets": f"{_ADMIN}/tenants/bucket/",
+        "tenants": f"{_ADMIN}/tenants/tenant/",
+    }
+
+
+@contextmanager
+def filled(rows: int, days: int) -> Iterator[GatewayProcess]:
+    """Yield a gateway that serves over so many rows; nothing of it is left afterwards."""
+    with tempfile.TemporaryDirectory(prefix="mobius-pages-") as name, postgres(Path(name)) as url:
+        home, output = Path(name, "home"), Path(name, "output")
+        home.mkdir()
+        output.mkdir()
+        databases = PostgresDatabases(url, home, migrate_into(output))
+        try:
+            with installed(databases, home, output) as gateway:
+                prepare(gateway, rows, days)
+                yield gateway.serve()
+        finally:
+            databases.close()
+
+
+def prepare(gateway: GatewayProcess, rows: int, days: int) -> None:
+    gateway.environment["MOBIUS_LOG_LEVEL"] = "INFO"
+    give_past(gateway, days, _COPIED_A_DAY)  # also makes the partitions of those months
+    make_operator(gateway)
+    url, started = gateway.environment["DATABASE_URL"], time.monotonic()
+    for count in fill(url, rows, days):
+        _say(f"{count:,} rows after {time.monotonic() - started:.0f} s")
+    sum_up(url)
+    _say(f"summed up after {time.monotonic() - started:.0f} s")
+
+
+def measure(gateway: GatewayProcess, times: int) -> list[Timed]:
+    """Ask for each page; the first answer, which finds nothing in memory, is not counted."""
+    browser = Browser(gateway.url)
+    browser.password("root")
+    with closing(browser.client) as client:
+        client.timeout = 120
+        return [_timed(client, *page, times) for page in pages(datetime.now(UTC)).items()]
+
+
+def _timed(client: httpx2.Client, title: str, path: str, times: int) -> Timed:
+    took, sent = [], 0
+    for _ in range(times + 1):
+        started = time.perf_counter()
+        answer = client.get(path)
+        took.append(time.perf_counter() - started)
+        answer.raise_for_status()
+        sent = answer.num_bytes_downloaded
+    ordered = sorted(took[1:])
+    return Timed(
+        title=title,
+        median_s=ordered[len(ordered) // 2],
+        p95_s=ordered[math.ceil(0.95 * len(ordered)) - 1],
+        sent_bytes=sent,
+    )
+
+
+def shown(found: Sequence[Timed]) -> str:
+    lines = ["| page | median | p95 | sent |", "| --- | --- | --- | --- |"]
+    lines += [
+        f"| {one.title} | {one.median_s * 1000:.0f} ms | {one.p95_s * 1000:.0f} ms"
+        f" | {one.sent_bytes / 1024:.0f} KB |"
+        for one in found
+    ]
+    return "\n".join(lines)
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Return 1 where a page takes longer than the bar."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    for name, default in (("rows", 10_000_000), ("days", 90), ("times", 20)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    chosen = parser.parse_args(arguments)
+    with filled(chosen.rows, chosen.days) as gateway:
+        found = measure(gateway, chosen.times)
+    _say(shown(found))
+    slow = [one.title for one in found if one.p95_s > BAR_S]
+    _say(f"Over {BAR_S:.0f} s at p95: {', '.join(slow) or 'none'}")
+    return 1 if slow else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
