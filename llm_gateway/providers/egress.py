@@ -10,7 +10,7 @@ import math
 import re
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -34,8 +34,8 @@ from llm_gateway.providers.upstream import Answer, Hold, Upstream
 from llm_gateway.providers.watchdog import Watchdog
 from llm_gateway.types import Outgoing, Timeouts
 
-# Waiting for a slot of the provider and for a connection of the pool (faults.md §3, §8).
-_PROVIDER_WAIT_S, _POOL_WAIT_S = 0.5, 0.25
+# Waiting for a slot of the provider (faults.md §3, §8).
+_PROVIDER_WAIT_S = 0.5
 # A pool nobody used for this long is closed when the next one is opened.
 _POOL_IDLE_S = 120.0
 _LONGEST_FREE_CALL_S = 30.0
@@ -60,8 +60,8 @@ class _Pool:
     """The connections of one credential to one origin."""
 
     connector: Connector
-    gate: Gate
-    used_at: float = field(default=0.0)
+    busy: int = 0
+    used_at: float = 0.0  # on the loop's clock
 
 
 class Egress:
@@ -191,19 +191,15 @@ class Egress:
             raise
 
     async def _enter(self, call: _Call, deadline: float) -> tuple[Callable[[], None], _Pool]:
-        """Take a slot of the provider and one of the pool; both are given back by what returns."""
+        """Take a slot of the provider, which what returns gives back, and a pool to connect by."""
         gate = self._gate(call.endpoint)
         await gate.enter(call.whose, deadline=deadline)
         pool = self._pool(call.endpoint, call.credential)
-        try:
-            await pool.gate.enter(call.whose, deadline=deadline)
-        except BaseException:
-            gate.leave()
-            raise
+        pool.busy += 1
 
         def leave() -> None:
             pool.used_at = self._loop.time()
-            pool.gate.leave()
+            pool.busy -= 1
             gate.leave()
 
         return leave, pool
@@ -257,12 +253,12 @@ class Egress:
             tls=self._tls or True,
             kept_alive=endpoint.kept_alive,
         )
-        return _Pool(connector, Gate(endpoint.pool_size, longest_s=_POOL_WAIT_S))
+        return _Pool(connector)
 
     def _close_unused(self) -> None:
         old = self._loop.time() - _POOL_IDLE_S
         for key, pool in list(self._pools.items()):
-            if pool.gate.busy == 0 and pool.used_at < old:
+            if pool.busy == 0 and pool.used_at < old:
                 del self._pools[key]
                 task = self._loop.create_task(pool.connector.close())
                 self._closing.add(task)

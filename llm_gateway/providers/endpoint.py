@@ -30,8 +30,7 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     allow_private_network: bool = False
     allowed_origins: frozenset[str] = frozenset()  # the operator's: plain http or another port
     max_concurrent_requests: int = 100
-    pool_size: int = 100  # connections of one credential
-    kept_alive: int = 100  # of them, while idle: fewer would be opened anew at every peak
+    kept_alive: int = 100  # idle connections of one credential: fewer are opened anew at every peak
     default_headers: tuple[tuple[str, str], ...] = ()
     options: Mapping[str, Any] = {}
     origin: str = ""  # scheme://host:port, always worked out here

@@ -154,6 +154,7 @@ class Runtime:
                 auth="none" if kind.key_optional and not provider.keys else kind.auth,
                 allow_private_network=provider.allow_private_network,
                 max_concurrent_requests=provider.max_concurrent_requests,
+                kept_alive=provider.max_concurrent_requests,
                 default_headers=kind.quirks.default_headers,
                 options=provider.options,
             )

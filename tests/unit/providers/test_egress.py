@@ -470,6 +470,21 @@ async def test_no_more_calls_run_than_the_provider_allows(egress: Egress) -> Non
     assert refused[0].certainty is Certainty.NOT_SENT
 
 
+async def test_one_credential_is_used_as_often_as_the_provider_allows(egress: Egress) -> None:
+    allowed = 150
+    together = asyncio.Barrier(allowed)
+
+    async def waiting_for_each_other(peer: Peer) -> None:
+        await peer.request()
+        await together.wait()
+        await peer.answer()
+
+    async with provider(waiting_for_each_other) as peer:
+        calls = [call(egress, peer, max_concurrent_requests=allowed) for _ in range(allowed)]
+        answers = [await upstream.read() for upstream in await asyncio.gather(*calls)]
+    assert answers == [b"{}"] * allowed
+
+
 async def test_who_waits_for_a_slot_gives_up_in_half_a_second(egress: Egress) -> None:
     async def silent(peer: Peer) -> None:
         await peer.gone()
