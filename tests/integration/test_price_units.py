@@ -1,7 +1,7 @@
 """Nothing that a provider bills is free in silence, and no body hides what it may cost."""
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -13,7 +13,6 @@ from tests.harness.gateway import GatewayProcess
 from tests.upstream.client import Upstream
 from tests.upstream.scripts import answer
 
-TODAY = datetime.now(UTC).date().isoformat()
 WINDOW = 128_000
 SEARCH = {"type": "web_search_20250305", "name": "web_search", "max_uses": 2}
 LASTING = {"type": "text", "text": "hi", "cache_control": {"type": "ephemeral", "ttl": "1h"}}
@@ -102,9 +101,14 @@ def test_what_a_body_does_not_hold_is_held_by_the_window_and_a_priced_target_tak
     assert books.audit().ok
 
 
+def lately() -> tuple[str, ...]:
+    """Return the span of yesterday and today, of which midnight takes nothing away."""
+    today = datetime.now(UTC).date()
+    return ("--from", str(today - timedelta(days=1)), "--to", str(today))
+
+
 def recomputed(gateway: GatewayProcess, *options: str) -> str:
-    span = ("--from", TODAY, "--to", TODAY)
-    return gateway.managed("recompute", "--model", "bare", *span, *options)
+    return gateway.managed("recompute", "--model", "bare", *lately(), *options)
 
 
 def lines(row: dict[str, Any]) -> Any:

@@ -1,7 +1,7 @@
 """Prices of tenants, corrections of the past and feeds, over a running gateway and its ledger."""
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -27,7 +27,6 @@ def books(gateway: GatewayProcess) -> Books:
     return Books(gateway)
 
 
-TODAY = datetime.now(UTC).date().isoformat()
 CALLS = 3
 
 
@@ -57,10 +56,14 @@ def asked(gateway: GatewayProcess, books: Books, times: int = CALLS) -> list[Row
     return books.until_settled(times, 10)
 
 
+def lately() -> tuple[str, ...]:
+    """Return the span of yesterday and today, of which midnight takes nothing away."""
+    today = datetime.now(UTC).date()
+    return ("--from", str(today - timedelta(days=1)), "--to", str(today))
+
+
 def recomputed(gateway: GatewayProcess, *options: str) -> str:
-    return gateway.managed(
-        "recompute", "--model", "alpha", "--from", TODAY, "--to", TODAY, *options
-    )
+    return gateway.managed("recompute", "--model", "alpha", *lately(), *options)
 
 
 def check_books(books: Books) -> None:
@@ -216,7 +219,7 @@ def test_recompute_beside_a_server_on_sqlite_is_refused_in_words(
 ) -> None:
     serve(gateway, upstream)
     asked(gateway, books, 1)
-    run = gateway.manage("recompute", "--model", "alpha", "--from", TODAY, "--to", TODAY)
+    run = gateway.manage("recompute", "--model", "alpha", *lately())
     assert run.code != 0
     assert "takes one at a time" in run.stderr
 
