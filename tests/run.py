@@ -5,11 +5,14 @@ installation's data. Tests of one file stay in one worker, since they share what
 """
 
 import os
+import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
 
 import pytest
+
+from tests.again import Again
 
 # Of the process itself; gateways that tests start get an environment of their own. Empty, not
 # absent: what is absent would be read from `.env`.
@@ -26,17 +29,20 @@ def main(arguments: Sequence[str]) -> int:
     os.environ.update(dict.fromkeys((*UNSET, *SECRETS), ""))
     for name in (*UNSET, *SECRETS, "MOBIUS_HOME"):
         os.environ.pop(f"{name}_FILE", None)
-    chosen = []
+    chosen, again = [], Again()
     if "--scorecard" in arguments:
         chosen = ["-m", "promise"]
         os.environ["MOBIUS_TEST_STRICT"] = "1"  # times are promised on a machine of one's own
     with tempfile.TemporaryDirectory(prefix="mobius-test-home-") as home:
         os.environ["MOBIUS_HOME"] = home
-        return int(
-            pytest.main(
-                ["-p", "tests.legs", "-n", WORKERS, "--dist", "loadfile", *chosen, *arguments]
-            )
+        ended = pytest.main(
+            ["-p", "tests.legs", "-n", WORKERS, "--dist", "loadfile", *chosen, *arguments],
+            plugins=[again],
         )
+    if again.nodes:
+        alone = subprocess.call([sys.executable, "-m", "tests.run", "-n", "0", *again.nodes])  # noqa: S603 - our own command
+        ended = ended or alone
+    return int(ended)
 
 
 if __name__ == "__main__":

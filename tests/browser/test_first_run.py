@@ -16,6 +16,8 @@ from tests.harness.dialects import Told, fetch
 from tests.harness.gateway import GatewayProcess, installed
 from tests.harness.people import make_operator
 
+pytestmark = pytest.mark.timed
+
 
 @pytest.fixture(scope="module")
 def site(

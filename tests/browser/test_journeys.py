@@ -19,6 +19,8 @@ from tests.harness.together import until
 from tests.upstream.client import Upstream
 from tests.upstream.scripts import answer, failing, gated
 
+pytestmark = pytest.mark.timed
+
 LIMIT_S = 30
 # Opens at the second failure and stays so for longer than any test takes.
 _BREAKER = {"failure_threshold": 2, "recovery_timeout": 600, "max_recovery_timeout": 600}

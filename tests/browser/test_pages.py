@@ -19,6 +19,8 @@ from tests.harness.database import SqliteDatabases
 from tests.harness.gateway import GatewayProcess, installed
 from tests.harness.people import SIGN_IN, make_operator
 
+pytestmark = pytest.mark.timed
+
 HEAVIEST = ("/admin/", "/admin/llm_gateway/requestlog/", "/admin/llm_gateway/model/add/")
 LIGHT_BYTES = 600 * 1024  # with all that a page loads, as it is sent
 SOON_MS = 1_500 if "MOBIUS_TEST_STRICT" in os.environ else 15_000

@@ -19,6 +19,8 @@ from tests.harness.people import make_members, make_operator
 from tests.upstream.client import Upstream
 from tests.upstream.scripts import answer
 
+pytestmark = pytest.mark.timed
+
 OURS, THEIRS = canary("api-key-ours"), canary("api-key-theirs")
 ROLES = ("viewer", "member", "admin")
 FOREIGN = "globex"

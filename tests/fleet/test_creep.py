@@ -42,7 +42,7 @@ LEAVING, FAULTS = 0.10, 0.05
 # A provider's pool and what was opened at its first use; what watches while there is something.
 KEPT_OPEN, FEW_TASKS = 100 + 10, 10
 
-pytestmark = pytest.mark.promise("F12")
+pytestmark = [pytest.mark.promise("F12"), pytest.mark.timed]
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,7 @@ EXCUSED = dict(
 )
 BARS = PROMISED if STRICT else EXCUSED
 
-pytestmark = pytest.mark.promise("F6")
+pytestmark = [pytest.mark.promise("F6"), pytest.mark.timed]
 
 
 @dataclass(frozen=True, slots=True)

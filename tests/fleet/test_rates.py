@@ -17,7 +17,7 @@ MINUTE_S = 60.0
 Limits = Mapping[str, int]
 KINDS = ("requests", "tokens", "concurrency")
 
-pytestmark = pytest.mark.promise("M10")
+pytestmark = [pytest.mark.promise("M10"), pytest.mark.timed]
 
 
 def most_in_a_minute(calls: Sequence[SeenCall]) -> int:

@@ -19,7 +19,7 @@ REQUESTS, AT_ONCE = 1000, 32
 # With every breaker out of work, and with it.
 MOST_CALLS = {"unbroken": 1200, "": 50}
 
-pytestmark = pytest.mark.promise("F2")
+pytestmark = [pytest.mark.promise("F2"), pytest.mark.timed]
 
 
 @pytest.fixture(params=MOST_CALLS, ids=["without breakers", "with them"])

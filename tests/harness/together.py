@@ -85,11 +85,21 @@ def asking(url: str, asks: Sequence[Ask]) -> Iterator[list[Future[Heard]]]:
         yield told
 
 
+class LateError(AssertionError):
+    """It took longer than it may; see `tests/again.py`."""
+
+
+def in_time(took_s: float, limit_s: float) -> None:
+    """Raise LateError past the limit."""
+    if took_s > limit_s:
+        raise LateError(f"it took {took_s:.3f} s, and may take {limit_s} s")
+
+
 def until(happened: Callable[[], bool], limit_s: float, every_s: float = 0.02) -> float:
-    """Return after how many seconds it happened. Raises AssertionError past the limit."""
+    """Return after how many seconds it happened. Raises LateError past the limit."""
     started = time.monotonic()
     while not happened():
         if time.monotonic() - started > limit_s:
-            raise AssertionError(f"it did not happen in {limit_s} s")
+            raise LateError(f"it did not happen in {limit_s} s")
         time.sleep(every_s)
     return time.monotonic() - started

@@ -13,6 +13,8 @@ from tests.harness.gateway import GatewayProcess, installed
 from tests.upstream.client import Upstream
 from tests.upstream.scripts import delayed, failing, words
 
+pytestmark = pytest.mark.timed
+
 QUICK = ("quick-1", "quick-2")
 READ = [{"from": SINCE, "input": "2.00", "output": "1.00", "cache_read": "0.10"}]
 MODELS = [

@@ -14,6 +14,8 @@ from tests.harness.gateway import GatewayProcess, installed
 from tests.upstream.client import Upstream
 from tests.upstream.scripts import answer, failing
 
+pytestmark = pytest.mark.timed
+
 THRESHOLD, RECOVERY_S = 3, 2.0
 BREAKER = {"failure_threshold": THRESHOLD, "recovery_timeout": RECOVERY_S}
 MODELS = [model("steady", "steady"), model("shaky", "shaky"), model("feeble", "feeble")]

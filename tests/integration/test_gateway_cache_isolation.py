@@ -24,6 +24,8 @@ from tests.legs import Figure
 from tests.upstream.client import Upstream
 from tests.upstream.scripts import delayed, words
 
+pytestmark = pytest.mark.timed
+
 OTHER_KEY, SEARCH_KEY = f"{API_KEY}-other", f"{API_KEY}-search"
 ON = {"enabled": True, "ttl": 600}
 PARAPHRASES = 200

@@ -46,7 +46,7 @@ BREAKERS: dict[str, Row] = {
 # Slow enough that every process has a request meanwhile that would probe as well.
 FAILS = delayed(150) + failing(500)
 
-pytestmark = pytest.mark.promise("F4")
+pytestmark = [pytest.mark.promise("F4"), pytest.mark.timed]
 
 
 @pytest.fixture(scope="module")

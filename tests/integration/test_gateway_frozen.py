@@ -35,6 +35,7 @@ SAID = 5  # tokens of an answer that may hold eight
 pytestmark = [
     pytest.mark.promise("M2"),
     pytest.mark.parametrize("database_backend", ["postgres"], indirect=True),
+    pytest.mark.timed,
 ]
 
 

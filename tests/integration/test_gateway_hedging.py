@@ -25,6 +25,8 @@ from tests.harness.together import until
 from tests.upstream.client import Upstream
 from tests.upstream.scripts import answer, delayed, failing, gated, words
 
+pytestmark = pytest.mark.timed
+
 POOR_KEY = f"{API_KEY}-poor"
 MODELS = [
     *(model(name, price=("0", "4")) for name in ("first", "second", "third")),

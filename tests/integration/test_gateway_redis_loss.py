@@ -16,7 +16,7 @@ from tests.harness.database import PostgresDatabases
 from tests.harness.dialects import OPENAI
 from tests.harness.gateway import GatewayProcess, installed
 from tests.harness.redis_process import RedisProcess, own_redis
-from tests.harness.together import Ask, asking, until
+from tests.harness.together import Ask, asking, in_time, until
 from tests.integration.tight import Rush, Rushed, apply, check_rush, overspent_nano, rush_in
 from tests.upstream.client import Upstream
 
@@ -151,7 +151,7 @@ def lose(fleet: Fleet, upstream: Upstream, fault: Fault, *, held: bool = True) -
 def check(fleet: Fleet, fault: Fault, outcome: Outcome) -> None:
     check_rush(fleet.books, fault.rush, outcome.rushed)
     assert RATE <= outcome.admitted <= 2 * RATE
-    assert outcome.recovered_s <= RECOVERY_S
+    in_time(outcome.recovered_s, RECOVERY_S)
 
 
 @pytest.mark.parametrize("fault", [KILLED, EMPTIED, FROZEN], ids=lambda fault: fault.name)

@@ -33,7 +33,7 @@ from tests.legs import Figure
 from tests.upstream.client import Upstream
 from tests.upstream.scripts import Script, answer, failing, gated
 
-pytestmark = pytest.mark.promise("F3")
+pytestmark = [pytest.mark.promise("F3"), pytest.mark.timed]
 
 # The provider's clock is years behind ours: only its own two dates can be compared.
 DATE, IN_A_SECOND = "Tue, 07 Jan 2020 10:00:00 GMT", "Tue, 07 Jan 2020 10:00:01 GMT"

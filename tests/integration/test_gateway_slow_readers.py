@@ -43,7 +43,7 @@ ASKED, ROUNDS = 100, 3
 SLOWER = 1.1 if STRICT else 5.0
 IN_FORCE_S = 1.5
 
-pytestmark = pytest.mark.promise("F7")
+pytestmark = [pytest.mark.promise("F7"), pytest.mark.timed]
 
 
 def configure(gateway: GatewayProcess, upstream: Upstream, idle_s: int) -> None:

@@ -14,7 +14,7 @@ from tests.legs import Figure
 from tests.upstream.player import zeros_in_gzip
 from tests.upstream.scripts import Script, failing, packed, poured
 
-pytestmark = pytest.mark.promise("S11")
+pytestmark = [pytest.mark.promise("S11"), pytest.mark.timed]
 
 ROOM = 32 * MIB
 UNPACKED = 512 * MIB

@@ -18,6 +18,8 @@ from tests.harness.together import until
 from tests.upstream.client import Upstream
 from tests.upstream.scripts import answer
 
+pytestmark = pytest.mark.timed
+
 PATIENCE_S = 30.0
 BREAKER = {"failure_threshold": 2, "recovery_timeout": 0.5, "max_recovery_timeout": 1}
 

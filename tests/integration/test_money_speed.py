@@ -29,7 +29,7 @@ ONE_BY_ONE, CALLERS, SECONDS = 300, 64, 1.5
 PER_S, PROCESSES = 300, 4
 ANSWER_S = 0.02  # between a hold and its end
 
-pytestmark = pytest.mark.promise("D2")
+pytestmark = [pytest.mark.promise("D2"), pytest.mark.timed]
 
 
 class Figures(Struct):

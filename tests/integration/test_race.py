@@ -26,6 +26,8 @@ from tests.harness.together import until
 from tests.upstream.client import Upstream
 from tests.upstream.scripts import answer, cut, failing, gated, stream
 
+pytestmark = pytest.mark.timed
+
 CHEAP, DEAR = ("0", "4.00"), ("0", "400.00")
 POOR_KEY = f"{API_KEY}-poor"
 MODELS = [

@@ -22,6 +22,8 @@ from tests.integration.test_websocket import closed_with, create, done, hear, sa
 from tests.upstream.client import Upstream
 from tests.upstream.scripts import stream
 
+pytestmark = pytest.mark.timed
+
 LOG = "llm_gateway_requestlog"
 PEOPLE = ("viewer", "member", "admin")
 
