@@ -50,8 +50,8 @@ Who = Public | Key | SignedIn | Staff | Itself
 INFERENCE, LOOKING = Key("inference", spends=True), Key("inference")
 USAGE, MANAGE = Key("usage", role="viewer"), Key("manage", role="admin")
 
-# What a tenant manages (`configuration.managed`).
-_MANAGED = ("keys", "projects", "members", "budgets", "limits")
+# What a tenant manages (`configuration.kinds`).
+_MANAGED = ("keys", "projects", "members", "budgets", "limits", "providers")
 
 AUTHZ_MATRIX: dict[tuple[str, str, str], Who] = {
     ("http", "POST", "/v1/chat/completions"): INFERENCE,

@@ -1,6 +1,6 @@
-"""Let a tenant manage its keys, projects, people, budgets and limits by one pair of views.
+"""Let a tenant manage what it has (keys, people, budgets …) by one pair of views.
 
-`configuration.managed` says what each kind is and who may say what of it.
+`configuration.kinds` says what each kind is and who may say what of it.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -15,7 +15,8 @@ from rest_framework.response import Response
 from llm_gateway.api import schemas
 from llm_gateway.api.views import GatewayView, parameters, whole_number
 from llm_gateway.configuration import managed
-from llm_gateway.configuration.managed import KINDS, Kind, Manager, Rotation
+from llm_gateway.configuration.kinds import KINDS
+from llm_gateway.configuration.managed import Kind, Manager, Rotation
 from llm_gateway.service.body import parse_body
 from tenants.models import ApiKey, AuditEvent, Tenant
 from tenants.types import Caller
@@ -62,6 +63,8 @@ def _type(kind: object) -> dict[str, Any]:
     arms = [arm for arm in (get_args(kind) or (kind,)) if arm is not type(None)]
     inner = kind if get_origin(kind) is Annotated else arms[0]
     base = get_args(inner)[0] if get_origin(inner) is Annotated else get_origin(inner) or inner
+    if isinstance(base, type) and issubclass(base, Struct):
+        return _described(base)
     return {"type": _TYPES.get(base, "string")}
 
 

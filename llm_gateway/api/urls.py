@@ -18,7 +18,7 @@ from llm_gateway.api.prompts import OnePrompt, Prompts
 from llm_gateway.api.request_log import OneRequest, Requests
 from llm_gateway.api.together import Parallel, Race
 from llm_gateway.api.words import CountTokens, OptimizePrompt
-from llm_gateway.configuration.managed import KINDS
+from llm_gateway.configuration.kinds import KINDS
 
 _MANAGED = {name: managed.views_of(name) for name in KINDS}
 

@@ -4,7 +4,6 @@ Nobody makes anything that may do more than they may themselves: a key of a proj
 project alone, and what binds the whole tenant is the operator's to say (security.md §3).
 """
 
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Generic, TypeVar
 
@@ -24,7 +23,7 @@ from llm_gateway.errors import InvalidRequestError, NotFoundError, PermissionDen
 from tenants import audit, keys
 from tenants import models as tenancy
 
-Row = TypeVar("Row", bound=tenancy.TenantOwned)
+Row = TypeVar("Row", bound=tenancy.Managed)
 Section = TypeVar("Section", bound=Struct)
 Wire = dict[str, Any]
 
@@ -110,6 +109,12 @@ class Kind(Generic[Row, Section]):
         del row
         return {}
 
+    def moved(self, row: Row, values: Values) -> None:
+        """Take from a row what does not outlast these values. Raises CallerError."""
+
+    def put(self, row: Row, section: Section) -> None:
+        """Put in what belongs to a row that is saved. Raises CallerError."""
+
     def removed(self, row: Row) -> str:
         """Remove a row; return what the audit calls that."""
         row.delete()
@@ -189,11 +194,11 @@ class Projects(Kind[tenancy.Project, Project]):
 
     @override
     def check(self, who: Manager, row: tenancy.Project) -> None:
-        _check_whole_tenant(who)
+        check_whole_tenant(who)
 
     @override
     def values(self, who: Manager, section: Project) -> Values:
-        _check_whole_tenant(who)
+        check_whole_tenant(who)
         return {"name": section.name}
 
     @override
@@ -214,7 +219,7 @@ class Members(Kind[tenancy.Member, Member]):
 
     @override
     def rows(self, who: Manager) -> QuerySet[tenancy.Member]:
-        _check_whole_tenant(who)
+        check_whole_tenant(who)
         found: QuerySet[tenancy.Member] = tenancy.Member.objects.of(who.tenant_id)
         return found
 
@@ -260,9 +265,9 @@ class Owned(Kind[OwnedRow, OwnedSection]):
     @override
     def values(self, who: Manager, section: OwnedSection) -> Values:
         project, key = self._owner(who, section)
-        return {"project": project, "api_key": key, **self.own_values(section)}
+        return {"project": project, "api_key": key, **self.own_values(who, section)}
 
-    def own_values(self, section: OwnedSection) -> Values:
+    def own_values(self, who: Manager, section: OwnedSection) -> Values:
         raise NotImplementedError
 
     def _owner(
@@ -298,9 +303,9 @@ class Budgets(Owned[tenancy.Budget, Budget]):
         return Budget(**structs.asdict(rows.budget_section(row)), project=project, key=key)
 
     @override
-    def own_values(self, section: Budget) -> Values:
+    def own_values(self, who: Manager, section: Budget) -> Values:
         if section.model is not None:
-            _check_model(section.model)
+            _check_model(who, section.model)
         return {"name": section.name, **rows.budget_values(section)}
 
 
@@ -314,7 +319,8 @@ class Limits(Owned[tenancy.RateLimit, Limit]):
         return Limit(**structs.asdict(rows.rate_limits_section(row)), project=project, key=key)
 
     @override
-    def own_values(self, section: Limit) -> Values:
+    def own_values(self, who: Manager, section: Limit) -> Values:
+        del who
         values = {name: getattr(section, name) for name in schema.RateLimits.__struct_fields__}
         if not any(values.values()):
             raise InvalidRequestError(
@@ -325,19 +331,11 @@ class Limits(Owned[tenancy.RateLimit, Limit]):
 
 AnyKind = Kind[Any, Any]
 
-KINDS: Mapping[str, AnyKind] = {
-    "keys": Keys(),
-    "projects": Projects(),
-    "members": Members(),
-    "budgets": Budgets(),
-    "limits": Limits(),
-}
-
 
 # --- what is done to any of them
 
 
-def shown(kind: AnyKind, row: tenancy.TenantOwned) -> Wire:
+def shown(kind: AnyKind, row: tenancy.Managed) -> Wire:
     """Return a row as it is told: every field of its section, and what is known beside it."""
     section = kind.section(row)
     spelled = {field.encode_name: None for field in structs.fields(section)}
@@ -363,10 +361,11 @@ def find(kind: AnyKind, who: Manager, name: str) -> Any:  # noqa: ANN401 - a row
 @transaction.atomic
 def create(kind: AnyKind, who: Manager, body: Wire) -> Wire:
     """Make a row. Raises CallerError naming the field."""
-    values = kind.values(who, _read(kind.shape, body))
-    row = kind.model(tenant_id=who.tenant_id, **values)
+    section = _read(kind.shape, body)
+    row = kind.model(tenant_id=who.tenant_id, **kind.values(who, section))
     once = kind.made(row)
     _save(row)
+    kind.put(row, section)
     audit.record(who.actor, "created", row, None, audit.fields_of(row))
     return shown(kind, row) | once
 
@@ -382,9 +381,11 @@ def change(kind: AnyKind, who: Manager, name: str, body: Wire) -> Wire:
     for owner in ("project", "api_key"):
         if isinstance(row, tenancy.Owned) and values[owner] != getattr(row, owner):
             raise InvalidRequestError(f"A {kind.noun} stays with its owner: make another one.")
+    kind.moved(row, values)
     for column, value in values.items():
         setattr(row, column, value)
     _save(row)
+    kind.put(row, section)
     audit.record(who.actor, "updated", row, before, audit.fields_of(row))
     return shown(kind, row)
 
@@ -424,7 +425,7 @@ def _read(shape: type[Section], body: Wire) -> Section:
         ) from None
 
 
-def _save(row: tenancy.TenantOwned) -> None:
+def _save(row: tenancy.Managed) -> None:
     """Save what is valid. Raises InvalidRequestError naming the field."""
     try:
         row.full_clean()
@@ -452,14 +453,17 @@ def _project(who: Manager, name: str | None) -> tenancy.Project | None:
     return found
 
 
-def _check_whole_tenant(who: Manager) -> None:
+def check_whole_tenant(who: Manager) -> None:
+    """Raise PermissionDeniedError for who manages one project alone."""
     if who.project_id:
         raise PermissionDeniedError("Your key is of a project: it manages that project alone.")
 
 
-def _check_model(name: str) -> None:
+def _check_model(who: Manager, name: str) -> None:
+    # A model at another tenant's own provider is not even named.
+    served = Q(provider__tenant=None) | Q(provider__tenant=who.tenant_id)
     known = {
-        *models.Model.objects.values_list("name", flat=True),
+        *models.Model.objects.filter(served).values_list("name", flat=True),
         *models.Route.objects.values_list("name", flat=True),
     }
     if name not in known:

@@ -8,8 +8,17 @@ from uuid import uuid4
 import httpx2
 import pytest
 
+from tests.harness.books import Books
 from tests.harness.canary import canary
-from tests.harness.config import API_KEY, budget, configuration, key, tenant
+from tests.harness.config import (
+    API_KEY,
+    budget,
+    configuration,
+    key,
+    model,
+    openai_provider,
+    tenant,
+)
 from tests.harness.dialects import OPENAI
 from tests.harness.gateway import GatewayProcess, installed
 from tests.harness.together import until
@@ -21,7 +30,7 @@ EVERYTHING = ["inference", "usage", "manage"]
 LIMIT_S = 10
 
 pytestmark = pytest.mark.usefixtures("upstream")
-KINDS = ("keys", "projects", "members", "budgets", "limits")
+KINDS = ("keys", "projects", "members", "budgets", "limits", "providers")
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgres"])
@@ -36,6 +45,7 @@ def gateway(
         budgets=[budget("9.00", name="whole")],
         projects=[{"name": "search"}, {"name": "chat"}],
         members=[{"email": "owner@acme.test", "role": "owner"}],
+        providers=[openai_provider(upstream_process.base_url, "inside")],
         keys=[
             key(),
             key("boss", MANAGE_KEY, scopes=EVERYTHING),
@@ -45,7 +55,9 @@ def gateway(
     )
     globex = tenant("globex", keys=[key("main", OTHER_KEY, scopes=EVERYTHING)])
     with installed(databases, tmp_path_factory.mktemp("home"), output) as gateway:
-        gateway.apply(configuration(upstream_process.base_url, tenants=[acme, globex]))
+        wanted = configuration(upstream_process.base_url, tenants=[acme, globex])
+        wanted["models"] = [*wanted["models"], model("inner-model", "acme/inside")]
+        gateway.apply(wanted)
         yield gateway.serve()
 
 
@@ -265,6 +277,85 @@ def test_a_key_makes_no_owners_and_touches_none(boss: Api) -> None:
     boss.done("DELETE", f"members/{made['id']}")
 
 
+# --- providers of one's own
+
+OWN_KEY = canary("own-provider-key")
+ELSEWHERE = "https://llm.example.test/v1"
+
+
+def secrets_of(gateway: GatewayProcess, provider: int) -> list[bool]:
+    rows = Books(gateway).rows("llm_gateway_providerkey")
+    return [row["sealed"] is not None for row in rows if row["provider_id"] == provider]
+
+
+def test_a_tenant_brings_a_provider_whose_secret_never_comes_back(
+    gateway: GatewayProcess, boss: Api
+) -> None:
+    made = boss.done("POST", "providers", {"name": "own", "kind": "openai", "key": OWN_KEY})
+    place = f"providers/{made['id']}"
+    assert (made["key"], made["allow_private_network"]) == (f"…{OWN_KEY[-4:]}", False)
+    assert OWN_KEY not in str(boss.done("GET", "providers")) + str(boss.done("GET", "audit"))
+    assert boss.done("PATCH", place, {"max_concurrent_requests": 7})["key"] == made["key"]
+    moved = boss.done("PATCH", place, {"base_url": ELSEWHERE})
+    # A secret belongs to the origin that it was given for.
+    assert (moved["base_url"], moved["key"], secrets_of(gateway, made["id"])) == (
+        ELSEWHERE,
+        None,
+        [False],
+    )
+    told = boss.done("PATCH", place, {"base_url": None, "key": OWN_KEY, "enabled": False})
+    assert (told["key"], told["enabled"], told["base_url"]) == (made["key"], False, None)
+    boss.done("DELETE", place)
+    boss.refused("GET", place, None, 404, None)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:9/v1",
+        "https://127.0.0.1/v1",
+        "https://10.0.0.1/v1",
+        "https://169.254.169.254/latest",
+        "https://[::1]/v1",
+        "http://llm.example.test/v1",
+        "https://user@llm.example.test/v1",
+        "file:///etc/passwd",
+    ],
+)
+def test_an_address_that_is_not_public_is_the_operators_to_allow(boss: Api, url: str) -> None:
+    wanted = {"name": "inside", "kind": "openai", "base_url": url}
+    boss.refused("POST", "providers", wanted, 400, "base_url")
+    boss.refused(
+        "POST", "providers", wanted | {"allow_private_network": True}, 400, "allow_private_network"
+    )
+
+
+def test_what_an_operator_allowed_is_allowed_for_that_address_alone(boss: Api) -> None:
+    (inside,) = [row for row in boss.done("GET", "providers")["data"] if row["name"] == "inside"]
+    assert inside["allow_private_network"]
+    place = f"providers/{inside['id']}"
+    assert boss.done("PATCH", place, {"timeouts": {"idle": 5}})["allow_private_network"]
+    boss.refused("PATCH", place, {"base_url": "http://127.0.0.1:9/v1"}, 400, "base_url")
+    boss.refused("DELETE", place, None, 400, None)  # it has a model
+    moved = boss.done("PATCH", place, {"base_url": ELSEWHERE})
+    assert (moved["allow_private_network"], moved["key"]) == (False, None)
+    boss.refused("PATCH", place, {"base_url": inside["base_url"]}, 400, "base_url")
+
+
+def test_only_who_manages_the_whole_tenant_has_providers(gateway: GatewayProcess) -> None:
+    part = Api(gateway, PART_KEY)
+    part.refused("GET", "providers", None, 403, None)
+    part.refused("POST", "providers", {"name": "x", "kind": "openai"}, 403, None)
+
+
+def test_a_model_of_another_tenant_is_not_even_guessed_at(gateway: GatewayProcess) -> None:
+    stranger = Api(gateway, OTHER_KEY)
+    wanted = {"name": "x", "limit": "1", "key": "main", "model": "inner-mode"}
+    assert "inner-model" not in stranger.refused("POST", "budgets", wanted, 400, "model")
+    boss = Api(gateway)
+    assert "inner-model" in boss.refused("POST", "budgets", wanted | {"key": "boss"}, 400, "model")
+
+
 # --- any of them
 
 
@@ -290,6 +381,16 @@ def test_a_key_makes_no_owners_and_touches_none(boss: Api) -> None:
         ("members", {"email": "nobody"}, "email"),
         ("members", {"email": "owner@acme.test"}, None),
         ("projects", {"name": "chat"}, None),
+        ("providers", {"name": "x"}, "kind"),
+        ("providers", {"name": "x", "kind": "unheard-of"}, "kind"),
+        ("providers", {"name": "x", "kind": "openai", "key": "a\nb"}, "key"),
+        ("providers", {"name": "x", "kind": "openai", "charge_by": "provider"}, "charge_by"),
+        ("providers", {"name": "inside", "kind": "openai"}, None),
+        (
+            "providers",
+            {"name": "x", "kind": "openai", "options": {"region": "eu-a-1"}},
+            "options.region",
+        ),
     ],
 )
 def test_what_makes_no_sense_is_refused_by_name(
