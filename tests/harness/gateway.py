@@ -134,6 +134,20 @@ class GatewayProcess:
         if self.process is not None:
             self.process.kill9()
 
+    @property
+    def serving(self) -> bool:
+        return self.process is not None and self.process.exit_code is None
+
+    @contextmanager
+    def without(self, mutant: str) -> Iterator["GatewayProcess"]:
+        """Serve with a guard taken out in place of who serves; afterwards nobody does."""
+        if self.serving:
+            self.terminate()
+        try:
+            yield self.serve(mutant=mutant)
+        finally:
+            self.terminate()
+
     def terminate(self, timeout_s: float = 30) -> int:
         """Ask it to stop, as a deploy does, and return its exit code."""
         assert self.process is not None

@@ -6,18 +6,23 @@ Workers are spawned and import this module anew, so that the guard is out in eac
 """
 
 import asyncio
+import json
 import math
 import os
 import sys
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import django
 import httptools
+import psycopg
 from django.core.management import execute_from_command_line
+from django.db import OperationalError
 from msgspec.structs import replace
 from typing_extensions import override
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -25,7 +30,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from llm_gateway.adapters import upstream_errors
 from llm_gateway.adapters.anthropic_messages import wire as anthropic_wire
 from llm_gateway.adapters.openai_chat import wire as openai_wire
-from llm_gateway.errors import DroppedError
+from llm_gateway.errors import DroppedError, NotFoundError
 from llm_gateway.providers import egress, gate
 from llm_gateway.providers.http_upstream import HttpUpstream
 from llm_gateway.resilience import breaker, retry
@@ -258,6 +263,39 @@ def _take_time() -> None:
     setattr(lag, "FOR_S", math.inf)  # noqa: B010 - as the others are
 
 
+STATEMENTS = "statements.jsonl"
+
+
+def _overhear() -> None:
+    """Write down the text of every statement, without its parameters, and how long it took."""
+    place = Path(os.environ["MOBIUS_HOME"], STATEMENTS)
+    for name in ("execute", "executemany"):
+        setattr(psycopg.Cursor, name, _heard(getattr(psycopg.Cursor, name), place))
+
+
+def _heard(execute: Any, place: Path) -> Any:
+    def heard(cursor: Any, query: Any, *given: Any, **named: Any) -> Any:
+        text = query if isinstance(query, str) else repr(query)
+        began = time.monotonic()
+        try:
+            return execute(cursor, query, *given, **named)
+        finally:
+            told = {"text": text, "seconds": time.monotonic() - began}
+            with place.open("a") as file:
+                file.write(f"{json.dumps(told)}\n")
+
+    return heard
+
+
+def _find_by_text(_tenant_id: int, name: str) -> None:
+    """Say a name in a statement."""
+    from django.db import connection  # noqa: PLC0415 - needs Django
+
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT 1 /* {name} */")  # the hole that is to be found
+    raise NotFoundError("There is no such prompt.")
+
+
 # Those that change what needs Django first.
 def _sticky() -> None:
     django.setup()
@@ -277,6 +315,7 @@ LATE: Mapping[str, Callable[[], None]] = {
     "everyone_probes": _let_everyone_probe,
     "short_log": _shorten_log,
     "unhurried": _take_time,
+    "overheard": _overhear,
     "sticky": _sticky,
 }
 
@@ -338,6 +377,25 @@ def _allowed(*_: object, **__: object) -> bool:
     return True
 
 
+def _of_everybody(manager: Any, _tenant: object) -> Any:
+    """Return rows, whosever they are."""
+    return manager.model.all_tenants_unsafe.all()
+
+
+def _away(*_: object, **__: object) -> None:
+    """Be as a store that does not answer."""
+    raise OperationalError("away")
+
+
+def _unmarked(_request: object, response: object) -> object:
+    """Say nothing to the browser."""
+    return response
+
+
+async def _watch_nothing(_holder: object) -> None:
+    """Never hear of a change."""
+
+
 _EDGE, _WAY_OUT = "llm_gateway.edge", "llm_gateway.providers"
 
 
@@ -349,6 +407,24 @@ def _go_on(protocol: Any) -> None:
 AFTER_DJANGO: Mapping[str, Sequence[tuple[str, str, object]]] = {
     "one_cache": [("llm_gateway.service.reuse", "Reuse._name", _in_one_cache)],
     "careless": [("llm_gateway.service.reuse", "Reuse._name", _carelessly)],
+    "interpolating": [("llm_gateway.service.prompt_book", "find", _find_by_text)],
+    "unscoped": [("tenants.models", "TenantManager.of", _of_everybody)],
+    "unasked": [
+        ("llm_gateway.access", "may", _allowed),
+        *(("llm_gateway.api.access", name, _allowed) for name in ("may", "seated")),
+        ("llm_gateway.consumers", "may", _allowed),
+        ("llm_gateway.landing.views", "seated", _allowed),
+    ],
+    "storeless": [
+        ("tenants.auth", "load_caller", _away),
+        ("llm_gateway.service.credentials", "seat_of_session", _away),
+        ("tenants.signin.sessions", "check", _away),
+    ],
+    "trustful": [
+        ("llm_gateway.api.access", "_check_meant", _nothing),
+        ("mobius.headers", "_marked", _unmarked),
+    ],
+    "unheard": [("llm_gateway.snapshot", "SnapshotHolder.watch", _watch_nothing)],
     "unpaused": [("llm_gateway.edge.protocols", "HttpProtocol.pause_writing", _go_on)],
     "defenceless": [
         (f"{_EDGE}.http", "Held.take", _nothing),

@@ -1,0 +1,1 @@
+"""Ask an installation, by every route, for what another tenant has."""
