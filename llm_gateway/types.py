@@ -515,9 +515,15 @@ class RetryPolicy(Struct, frozen=True, kw_only=True):
 
 
 class HealthCheck(Struct, frozen=True, kw_only=True):
-    """How often an idle provider is asked for its model list, in seconds; 0 is never."""
+    """How often an idle provider is asked for its model list, in seconds; 0 is never.
+
+    `probe_as` is the tenant that pays for a word asked of each model that nobody called for
+    `probe_interval` seconds; None: nobody does, and none is asked.
+    """
 
     interval: float = 60.0
+    probe_as: str | None = None
+    probe_interval: float = 300.0
 
 
 class BreakerSettings(Struct, frozen=True, kw_only=True):

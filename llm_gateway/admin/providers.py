@@ -29,7 +29,8 @@ from llm_gateway.models import Provider, ProviderKey
 from llm_gateway.providers.catalog import CATALOG
 from tenants.admin.base import Inline, Switchable
 from tenants.admin.columns import NOTHING, column
-from tenants.admin.forms import RecordField, choice, number, switch, whole
+from tenants.admin.forms import RecordField, choice, number, switch, whole, word
+from tenants.models import Tenant
 
 ON = {"on": "success", "off": "danger"}
 SEALED = {"no secret": "danger"}
@@ -91,10 +92,11 @@ class ProviderForm(ModelForm[Provider]):
         help_text="Defaults: opens after 5 failures, for 5 s, doubling up to 60 s.",
     )
     health_check = RecordField(
-        {"interval": number()},
+        {"interval": number(), "probe_as": word(), "probe_interval": number()},
         check=fits(schema.HealthCheck),
         help_text="Seconds without a call after which its model list is looked at, which costs"
-        " nothing. Default: 60; 0 is never.",
+        " nothing. Default: 60; 0 is never. A tenant named by probe as pays for a word that is"
+        " asked of each model after the probe interval (300), out of its hard budget.",
     )
 
     def clean_options(self) -> dict[str, Any]:
@@ -105,6 +107,14 @@ class ProviderForm(ModelForm[Provider]):
         except ConfigurationError as error:
             raise ValidationError(str(error)) from None
         return options
+
+    def clean_health_check(self) -> dict[str, Any]:
+        health_check: dict[str, Any] = self.cleaned_data["health_check"]
+        payer, owner = health_check.get("probe_as"), self.cleaned_data.get("tenant")
+        payers = Tenant.objects.filter(pk=owner.pk) if owner else Tenant.objects.all()
+        if payer and not payers.filter(name=payer).exists():
+            raise ValidationError(f"There is no tenant {payer} that may pay for probes of it.")
+        return health_check
 
 
 class SecretForm(ModelForm[ProviderKey]):

@@ -83,6 +83,7 @@ def _known(*, prune: bool) -> references.Known:
         providers=frozenset(map(str, providers)),
         models=frozenset(models.Model.objects.filter(**staying).values_list("name", flat=True)),
         routes=frozenset(models.Route.objects.filter(**staying).values_list("name", flat=True)),
+        tenants=frozenset(tenancy.Tenant.objects.filter(**staying).values_list("name", flat=True)),
     )
 
 

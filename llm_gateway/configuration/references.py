@@ -23,12 +23,13 @@ class Known(Struct, frozen=True):
     providers: frozenset[str] = frozenset()
     models: frozenset[str] = frozenset()
     routes: frozenset[str] = frozenset()
+    tenants: frozenset[str] = frozenset()
 
 
 def check(file: schema.File, known: Known) -> list[Problem]:
     """Return everything that does not fit together."""
     return [
-        *_providers(file.providers, "providers"),
+        *_providers(file.providers, "providers", _tenant_names(file, known)),
         *_models(file, known),
         *_routes(file, known),
         *_unknown_routes(file, known),
@@ -64,11 +65,21 @@ def _route_names(file: schema.File, known: Known) -> frozenset[str]:
     return known.routes | {route.name for route in file.routes}
 
 
-def _providers(providers: Sequence[schema.Provider], path: str) -> Iterator[Problem]:
+def _tenant_names(file: schema.File, known: Known) -> frozenset[str]:
+    return known.tenants | {tenant.name for tenant in file.tenants}
+
+
+def _providers(
+    providers: Sequence[schema.Provider], path: str, payers: frozenset[str]
+) -> Iterator[Problem]:
+    """Check providers; `payers` are the tenants that may pay for probes of them."""
     yield from _unique(providers, path, lambda provider: provider.name)
     for place, provider in enumerate(providers):
         at = f"{path}[{place}]"
         yield from _unique(provider.keys, f"{at}.keys", lambda key: key.name)
+        payer = provider.health_check.probe_as
+        named = [payer] if payer else []
+        yield from _unknown(named, f"{at}.health_check.probe_as", payers, "tenant")
         row, options = CATALOG[provider.kind], asdict(provider.options)
         try:
             check_reachable(
@@ -127,7 +138,7 @@ def _unknown_routes(file: schema.File, known: Known) -> Iterator[Problem]:
 
 
 def _tenant(tenant: schema.Tenant, path: str, models: frozenset[str]) -> Iterator[Problem]:
-    yield from _providers(tenant.providers, f"{path}.providers")
+    yield from _providers(tenant.providers, f"{path}.providers", frozenset([tenant.name]))
     yield from _unique(tenant.projects, f"{path}.projects", lambda project: project.name)
     yield from _unique(tenant.members, f"{path}.members", lambda member: member.email)
     yield from _unique(tenant.keys, f"{path}.keys", lambda key: key.name)

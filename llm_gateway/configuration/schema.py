@@ -95,9 +95,11 @@ class CircuitBreaker(Struct, frozen=True):
 
 
 class HealthCheck(Struct, frozen=True):
-    """How often an idle provider is asked for its model list; 0 is never."""
+    """How often an idle provider is asked for its model list; 0 is never. Who pays for probes."""
 
     interval: SecondsOrNone = 60.0
+    probe_as: Name | None = None  # a tenant with a hard budget
+    probe_interval: Seconds = 300.0
 
 
 class OwnTimeouts(Struct, frozen=True):

@@ -61,7 +61,7 @@ class Fleet(Protocol):
     def rested(self, key: RestKey, until: float) -> None: ...
     def looked(self, provider_id: int, look: Look) -> None: ...
     async def claim(self, deployment: Deployment) -> bool: ...
-    async def turn(self, provider_id: int, seconds: float) -> bool: ...
+    async def turn(self, what: str, seconds: float) -> bool: ...
 
 
 class Alone(Fleet):
@@ -92,7 +92,7 @@ class Alone(Fleet):
         return True
 
     @override
-    async def turn(self, provider_id: int, seconds: float) -> bool:
+    async def turn(self, what: str, seconds: float) -> bool:
         return True
 
 

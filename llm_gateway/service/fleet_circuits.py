@@ -170,13 +170,13 @@ class FleetCircuits(Fleet):
         self._wake.set()
 
     @override
-    async def turn(self, provider_id: int, seconds: float) -> bool:
-        """Say whether it is ours to look at a model list for so long; alone, it always is."""
+    async def turn(self, what: str, seconds: float) -> bool:
+        """Say whether it is ours to look at something for so long; alone, it always is."""
         if not self.joined:
             return True
         taking = ("turn", self._process, int(seconds * 1000))
         try:
-            _, ours = await self._ask(f"list{provider_id}", *taking)
+            _, ours = await self._ask(what, *taking)
         except AwayError:
             return True
         return bool(ours)

@@ -8,6 +8,7 @@ stands for every probe but the last (`resilience.breaker.after_look`).
 import asyncio
 import logging
 from collections.abc import Iterable
+from functools import partial
 
 from llm_gateway import metrics
 from llm_gateway.adapters.upstream_errors import Complaint, by_status
@@ -15,11 +16,11 @@ from llm_gateway.errors import CredentialError, GatewayError, InvalidAnswerError
 from llm_gateway.providers.addresses import AddressError
 from llm_gateway.resilience.breaker import Outcome, Verdict, outcome_of, waits_for_list
 from llm_gateway.routing.health import Health
+from llm_gateway.service.rounds import Round, go_round
 from llm_gateway.service.runtime import Runtime
 from llm_gateway.types import Deployment, Outgoing, ProviderConfig
 from tenants.secrets import SecretError
 
-TICK_S = 0.5
 AGAIN_S = 1.0  # between looks that fail, until it is sure
 PATIENCE = {"first_token": 10.0, "idle": 10.0, "total": 10.0}
 _OK = 200
@@ -29,22 +30,13 @@ log = logging.getLogger(__name__)
 
 async def look_for_ever(runtime: Runtime) -> None:
     """Look at whatever is due, each provider by itself."""
-    began, running = runtime.clock(), dict[int, asyncio.Task[None]]()
-    try:
-        while True:
-            await asyncio.sleep(TICK_S)
-            _begin_looks(runtime, running, began)
-    finally:
-        for task in running.values():
-            task.cancel()
+    began = runtime.clock()
 
+    def looked_at() -> Round:
+        for provider, deployments in _looked_at(runtime):
+            yield provider.id, partial(_look_where_due, runtime, provider, deployments, began)
 
-def _begin_looks(runtime: Runtime, running: dict[int, asyncio.Task[None]], began: float) -> None:
-    for provider, deployments in _looked_at(runtime):
-        task = running.get(provider.id)
-        if task is None or task.done():
-            looking = _look_where_due(runtime, provider, deployments, began)
-            running[provider.id] = asyncio.create_task(looking, name="model list")
+    await go_round(looked_at, "model list")
 
 
 def _looked_at(runtime: Runtime) -> Iterable[tuple[ProviderConfig, list[Deployment]]]:
@@ -91,7 +83,7 @@ async def _is_our_turn(
         last = max(last, look.at)
     if runtime.clock() < last + interval or any(one.in_flight for one in known):
         return False
-    return await board.fleet.turn(provider.id, interval)
+    return await board.fleet.turn(f"list{provider.id}", interval)
 
 
 async def _probe(runtime: Runtime, provider: ProviderConfig, half_open: list[Deployment]) -> None:

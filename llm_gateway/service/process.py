@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
+from llm_gateway.service.billed_probes import probe_for_ever
 from llm_gateway.service.carried import read_to_the_end
 from llm_gateway.service.leaving import Leaving
 from llm_gateway.service.looking import answer_looks
@@ -30,6 +31,7 @@ async def opened(make: Callable[[], Runtime] = Runtime) -> Runtime:
             runtime.begin(answer_looks(runtime), "looks")
             runtime.begin(vitals(runtime).watch(), "vitals")
             runtime.begin(look_for_ever(runtime), "model lists")
+            runtime.begin(probe_for_ever(runtime), "billed probes")
             _runtime, _loop = runtime, asyncio.get_running_loop()
     return _runtime
 

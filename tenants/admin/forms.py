@@ -189,6 +189,10 @@ def number(**kwargs: Any) -> forms.FloatField:
     return forms.FloatField(required=False, min_value=0, widget=widget, **kwargs)
 
 
+def word() -> forms.CharField:
+    return forms.CharField(required=False, max_length=200, widget=UnfoldAdminTextInputWidget())
+
+
 def switch() -> forms.BooleanField:
     return forms.BooleanField(required=False, widget=UnfoldBooleanWidget())
 

@@ -150,7 +150,9 @@ providers = st.builds(
     max_concurrent_requests=counts,
     retry=st.none() | retries,
     circuit_breaker=st.builds(schema.CircuitBreaker, failure_threshold=counts),
-    health_check=st.builds(schema.HealthCheck, interval=st.just(0) | seconds),
+    health_check=st.builds(
+        schema.HealthCheck, interval=st.just(0) | seconds, probe_interval=seconds
+    ),
 ) | st.builds(schema.Provider, name=names, kind=st.just("mock"), mock=st.none() | mocks)
 budgets = st.builds(
     schema.Budget,
