@@ -156,6 +156,11 @@ class Crowd:
             of_each.append(opened)
         self._idle += [line for turn in zip(*of_each, strict=True) for line in turn]
 
+    @property
+    def lines(self) -> list[Line]:
+        """The connections that are open and free: of each process in turn."""
+        return list(self._idle)
+
     def close(self) -> None:
         for line in self._idle:
             line.leave()
