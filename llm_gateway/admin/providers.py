@@ -110,7 +110,8 @@ class ProviderForm(ModelForm[Provider]):
 
     def clean_health_check(self) -> dict[str, Any]:
         health_check: dict[str, Any] = self.cleaned_data["health_check"]
-        payer, owner = health_check.get("probe_as"), self.cleaned_data.get("tenant")
+        payer = health_check.get("probe_as")
+        owner = self.cleaned_data.get("tenant") or self.instance.tenant
         payers = Tenant.objects.filter(pk=owner.pk) if owner else Tenant.objects.all()
         if payer and not payers.filter(name=payer).exists():
             raise ValidationError(f"There is no tenant {payer} that may pay for probes of it.")

@@ -19,6 +19,7 @@ from llm_gateway.errors import InvalidRequestError
 from llm_gateway.providers.addresses import AddressError
 from llm_gateway.providers.auth import is_header_value
 from llm_gateway.providers.catalog import CATALOG
+from tenants.models import Tenant
 
 # The one key that a tenant gives; an operator may have given it others.
 KEY = "main"
@@ -73,6 +74,7 @@ class Providers(Kind[models.Provider, Provider]):
                 raise InvalidRequestError(
                     f"A {section.kind} provider has no {name!r}.", param=f"options.{name}"
                 )
+        _check_payer(who, section.health_check.probe_as)
         shared = {name: getattr(section, name) for name in _SHARED}
         said = rows.provider_values(schema.Provider(**shared, enabled=section.enabled))
         # A kind without options may keep some of an operator's: how a mock answers.
@@ -118,6 +120,13 @@ class Providers(Kind[models.Provider, Provider]):
                 "The provider has models, which an operator removes; 'enabled' switches it off."
             )
         return super().removed(row)
+
+
+def _check_payer(who: Manager, name: str | None) -> None:
+    if name is not None and not Tenant.objects.filter(pk=who.tenant_id, name=name).exists():
+        raise InvalidRequestError(
+            "Probes of a tenant's provider are the tenant's to pay.", param="health_check.probe_as"
+        )
 
 
 def _same_origin(one: models.Provider, other: models.Provider) -> bool:

@@ -388,6 +388,11 @@ def test_a_model_of_another_tenant_is_not_even_guessed_at(gateway: GatewayProces
         ("providers", {"name": "inside", "kind": "openai"}, None),
         (
             "providers",
+            {"name": "x", "kind": "openai", "health_check": {"probe_as": "globex"}},
+            "health_check.probe_as",
+        ),
+        (
+            "providers",
             {"name": "x", "kind": "openai", "options": {"region": "eu-a-1"}},
             "options.region",
         ),
