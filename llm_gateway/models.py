@@ -552,7 +552,6 @@ class RequestLog(models.Model):
     first_token_ms = models.FloatField(null=True)
     attempt_count = models.PositiveSmallIntegerField(default=0)
     decision = models.JSONField(default=dict)  # limits, candidates, attempts
-    payload = models.BinaryField(null=True)
 
     class Meta:
         ordering = ("-id",)
@@ -561,6 +560,33 @@ class RequestLog(models.Model):
     @override
     def __str__(self) -> str:
         return str(self.pk)
+
+
+class RequestPayload(TenantOwned):
+    """What a request said and was told, sealed: only of tenants that keep contents.
+
+    Apart from its row of the log, which is read often and kept for longer.
+    """
+
+    request = models.OneToOneField(
+        RequestLog,
+        models.DO_NOTHING,
+        primary_key=True,
+        db_constraint=False,
+        related_name="payload",
+    )
+    tenant = models.ForeignKey(
+        Tenant, models.CASCADE, db_constraint=False, db_index=False, related_name="+"
+    )
+    sealed = models.BinaryField()
+
+    class Meta(TenantOwned.Meta):
+        abstract = False
+        indexes = [models.Index(fields=("tenant", "request"), name="payload_of_tenant")]
+
+    @override
+    def __str__(self) -> str:
+        return str(self.request_id)
 
 
 class UsageHour(TenantOwned):

@@ -791,7 +791,7 @@ class CallRecord(Struct, frozen=True, kw_only=True):
     `lines` are the cost's line items. `fallback`: for which rejection another model answered;
     `hedged`: a second one was asked since the first was late. Sizes are in bytes and go to the log
     line alone. `digest` names the whole request, `prefix_digest` its leading instructions and tools
-    of `prefix_tokens`.
+    of `prefix_tokens`. `payload` is what is kept of its contents, sealed; no sink is told of it.
     """
 
     id: UUID

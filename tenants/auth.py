@@ -5,7 +5,7 @@ Misses go to the database once; `forget()` is called when configuration changed 
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from typing import TypedDict, cast
+from typing import Literal, TypedDict, cast
 
 from django.db import OperationalError
 from django.db.models import Q, QuerySet
@@ -16,7 +16,7 @@ from tenants.models import ApiKey, Budget, Owned, RateLimit, Tenant
 from tenants.reader import Reader
 from tenants.rights import Role, reaches
 from tenants.seats import Seat
-from tenants.types import BudgetRule, Caller, Payloads, RateRule
+from tenants.types import BudgetRule, Caller, Payloads, Period, RateRule
 
 CARRIERS = (b"x-api-key", b"api-key", b"x-goog-api-key")
 # What a key would be let do for somebody who is signed in, by the least role.
@@ -230,7 +230,7 @@ def caller_of(key: ApiKey) -> Caller:
         models=_allowed(tenant.allowed_models, key.allowed_models),
         budgets=tuple(_budgets(key)),
         rates=tuple(_rates(key)),
-        log_payloads=cast("Payloads", tenant.log_payloads),
+        log_payloads=cast("Payloads | None", tenant.log_payloads or None),
         time_zone=tenant.time_zone,
         cache_seconds=tenant.cache.get("ttl", 3600) if tenant.cache.get("enabled") else 0,
         cache_generation=tenant.cache_generation,
@@ -265,18 +265,23 @@ def _held_by(rule: Owned) -> _Held:
 
 def _budgets(key: ApiKey) -> Iterable[BudgetRule]:
     for budget in Budget.objects.of(key.tenant_id).filter(_binding(key)):
-        yield BudgetRule(
-            id=budget.pk,
-            name=budget.name,
-            period=budget.period,
-            zone=key.tenant.time_zone,
-            limit_nano=budget.limit_nano,
-            hard=budget.hard,
-            mode=budget.mode,
-            model=budget.model_filter or None,
-            per=budget.per,
-            **_held_by(budget),
-        )
+        yield rule_of(budget, key.tenant)
+
+
+def rule_of(budget: Budget, tenant: Tenant) -> BudgetRule:
+    """Return a tenant's budget as the rule it is."""
+    return BudgetRule(
+        id=budget.pk,
+        name=budget.name,
+        period=cast("Period", budget.period),
+        zone=tenant.time_zone,
+        limit_nano=budget.limit_nano,
+        hard=budget.hard,
+        mode=cast('Literal["strict", "clamp"]', budget.mode),
+        model=budget.model_filter or None,
+        per=budget.per,
+        **_held_by(budget),
+    )
 
 
 def _rates(key: ApiKey) -> Iterable[RateRule]:

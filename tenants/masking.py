@@ -2,11 +2,12 @@
 
 import re
 
-_SHAPES = re.compile(
+SHAPES = re.compile(
     r"""(?P<keep>\b(?:Bearer|Basic)\s+)[A-Za-z0-9._~+/=-]{8,}   # authorization values
       | (?P<url>://[^/\s:@]+:)[^/\s@]+(?=@)                       # passwords in addresses
       | (?P<query>[?&][\w-]*key=)[^\s&"]+                          # keys in a query, never accepted
-      | \b(?:mob_|sk-ant-|sk-or-|sk-|gsk_|xai-|hf_|AIza)[A-Za-z0-9_-]{12,}
+      | \b(?:mob_|sk-|gsk_|xai-|hf_|AIza|AKIA|ASIA|gh[oprsu]_|github_pat_|glpat-|npm_|pypi-
+            |[rs]k_(?:live|test)_|xox[abeoprs]-)[A-Za-z0-9_-]{12,}
     """,
     re.VERBOSE,
 )
@@ -14,7 +15,7 @@ _SHAPES = re.compile(
 
 def mask(text: str) -> str:
     """Return `text` with what looks like a secret replaced by its last four characters."""
-    return _SHAPES.sub(_masked, text)
+    return SHAPES.sub(_masked, text)
 
 
 def _masked(match: re.Match[str]) -> str:

@@ -95,7 +95,21 @@ class Tenant(Managed):
     allowed_models = models.JSONField(
         null=True, blank=True, help_text="Names it may call; empty: everything."
     )
-    log_payloads = models.CharField(max_length=8, choices=Payloads, default=Payloads.NONE)
+    log_payloads = models.CharField(
+        max_length=8,
+        choices=Payloads,
+        default="",
+        blank=True,
+        help_text="What is kept of requests and answers themselves; empty: the setting.",
+    )
+    payload_days = models.PositiveSmallIntegerField(
+        default=30,
+        validators=[MinValueValidator(1), MaxValueValidator(3650)],
+        help_text="Days for which that is kept, and no longer than its row of the request log.",
+    )
+    operators_read_payloads = models.BooleanField(
+        default=False, help_text="Lets operators of the installation read it, not only admins."
+    )
     retention_months = models.PositiveSmallIntegerField(
         null=True,
         blank=True,

@@ -54,13 +54,16 @@ ROW_MATRIX: dict[str, Rows] = {
     "RunningNow": _SEEN,
 }
 
-# Of models whose rows a role may make or change; of all others, who sees a row reads it.
+# Of models whose rows a role may make or change; of all others, who sees a row reads it, but for
+# what is named here too.
 FIELD_MATRIX: dict[tuple[str, str], Field] = {
     ("Tenant", "name"): _READ,
     ("Tenant", "active"): _READ,
     ("Tenant", "time_zone"): _OWNED,
     ("Tenant", "allowed_models"): _READ,
     ("Tenant", "log_payloads"): _OWNED,
+    ("Tenant", "payload_days"): _OWNED,
+    ("Tenant", "operators_read_payloads"): _OWNED,
     ("Tenant", "retention_months"): _READ,
     ("Tenant", "cache"): _OWNED,
     ("Tenant", "single_flight"): _OWNED,
@@ -93,6 +96,8 @@ FIELD_MATRIX: dict[tuple[str, str], Field] = {
     ("RateLimit", "concurrency"): _MANAGED,
     ("RateLimit", "project"): _MANAGED,
     ("RateLimit", "api_key"): _MANAGED,
+    # What people and models said; an operator reads it where the tenant's owner allows that.
+    ("RequestLog", "payload"): Field("admin"),
 }
 
 

@@ -98,7 +98,7 @@ class Caller(Struct, frozen=True, kw_only=True):
     models: frozenset[str] | None = None
     budgets: tuple[BudgetRule, ...] = ()
     rates: tuple[RateRule, ...] = ()
-    log_payloads: Payloads = "none"
+    log_payloads: Payloads | None = None  # None is the setting
     time_zone: str = "UTC"
     expires_at: float | None = None  # Unix seconds
     max_output_tokens: int = 8192  # sent upstream under a hard budget when the caller set none

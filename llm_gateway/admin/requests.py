@@ -6,13 +6,14 @@ from uuid import UUID
 
 from django.contrib import admin
 from django.db.models import Q, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from typing_extensions import override
 from unfold.contrib.filters.admin import DropdownFilter, FieldTextFilter
 from unfold.paginator import InfinitePaginator
 
+from llm_gateway.admin.contents import contents
 from llm_gateway.admin.offered import model_names, seen_by
 from llm_gateway.models import Provider, RequestLog
 from tenants.admin.base import ReadOnlyAdmin
@@ -106,6 +107,7 @@ class RequestLogAdmin(ReadOnlyAdmin):
     paginator = InfinitePaginator
     fieldsets: ClassVar[tuple[Any, ...]] = (
         ("What happened", {"fields": ("summary",)}),
+        ("What was said", {"fields": ("said",)}),
         ("Attempts", {"fields": ("attempts",)}),
         ("Limits checked", {"fields": ("limits",)}),
         ("Plan", {"fields": ("candidates", "dropped", "steps")}),
@@ -130,6 +132,15 @@ class RequestLogAdmin(ReadOnlyAdmin):
             for name in columns:
                 wanted |= Q((name, term))
             return queryset.filter(wanted), False
+
+    @override
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        log = kwargs["obj"]
+        log.shown = contents(seat_of(request), log)  # for `said`, which knows of nobody who asks
+        page: HttpResponse = super().render_change_form(request, context, *args, **kwargs)
+        return page
 
     # --- list -------------------------------------------------------------------------------
 
@@ -189,6 +200,11 @@ class RequestLogAdmin(ReadOnlyAdmin):
                 "at": f"{log.created_at:%Y-%m-%d %H:%M:%S.%f} UTC",
             }
         )
+
+    @column("request and answer")
+    def said(self, log: Any) -> SafeString | str:
+        shown: SafeString | str = log.shown
+        return shown
 
     @column("one line each")
     def attempts(self, log: RequestLog) -> SafeString | str:

@@ -4,6 +4,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import msgspec
+from asgiref.sync import sync_to_async
 from django.db.models import QuerySet
 from django.utils.dateparse import parse_datetime
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -13,11 +15,15 @@ from rest_framework.response import Response
 from llm_gateway.api import schemas
 from llm_gateway.api.views import GatewayView, parameters, whole_number
 from llm_gateway.errors import InvalidRequestError, NotFoundError
+from llm_gateway.insight import payloads
 from llm_gateway.models import RequestLog
-from tenants.types import usd
+from tenants.secrets import SecretError
+from tenants.types import Caller, usd
 
 PAGE, LONGEST_PAGE = 50, 200
-_HEAVY = ("lines", "decision", "payload")
+# What people and models said is for who manages a tenant; a key for usage alone sees figures.
+PAYLOAD_SCOPE = "manage"
+_HEAVY = ("lines", "decision")
 
 
 class Requests(GatewayView):
@@ -53,16 +59,31 @@ class OneRequest(GatewayView):
     @extend_schema(
         operation_id="request",
         summary="One request with its decisions, attempts and lines of cost",
+        description="With the scope `manage` also its payload, where the tenant keeps contents.",
         tags=["usage"],
         responses={200: schemas.RequestDecision, "4XX": schemas.PROBLEM},
     )
     async def get(self, request: Request, id: UUID) -> Response:  # noqa: A002 - as it is routed
         del request
-        mine = RequestLog.objects.filter(tenant_id=self.caller.tenant_id)
-        row = await mine.filter(pk=id).defer("payload").afirst()
+        caller = self.caller
+        row = await RequestLog.objects.filter(tenant_id=caller.tenant_id, pk=id).afirst()
         if row is None:
             raise NotFoundError("There is no such request.")
-        return Response(_decision(row))
+        told = _decision(row)
+        if PAYLOAD_SCOPE in caller.scopes:
+            told["payload"] = await sync_to_async(_payload)(caller, id)
+        return Response(told)
+
+
+def _payload(caller: Caller, request_id: UUID) -> dict[str, Any] | None:
+    """Return what is kept of a request as it is told outside; None where nothing is."""
+    actor = caller.key_public_id or caller.key
+    try:
+        found = payloads.read(caller.tenant_id, request_id, actor)
+    except SecretError:
+        return None
+    told: dict[str, Any] | None = msgspec.to_builtins(found)
+    return told
 
 
 def _filtered(tenant_id: int, given: dict[str, str]) -> QuerySet[RequestLog]:

@@ -317,6 +317,12 @@ class RequestDecision(RequestRow):
     dropped = serializers.ListField(child=serializers.DictField())
     steps = serializers.ListField(child=serializers.CharField())
     attempts = serializers.ListField(child=serializers.DictField())  # type: ignore[assignment]
+    payload = serializers.DictField(
+        required=False,
+        allow_null=True,
+        help_text="`level`, `dialect`, and `request` and `answer`, each with `body`, `size` in"
+        " bytes and whether it was `cut`. Only for keys that manage; null: nothing is kept.",
+    )
 
 
 COMPLETE_EXAMPLES = [

@@ -50,6 +50,7 @@ _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*")
 Payloads = Annotated[str, one_of("none", "redacted", "full")]
 Zone = Annotated[str, Scalar(_read_zone)]
 Months = Annotated[int, whole_number(1, 1200)]
+Days = Annotated[int, whole_number(1, 3650)]
 
 
 class Settings(Struct, frozen=True):
@@ -328,7 +329,9 @@ class Tenant(Struct, frozen=True):
     enabled: Flag | None = None
     time_zone: Zone = "UTC"
     models: tuple[Name, ...] | None = None
-    log_payloads: Payloads = "none"
+    log_payloads: Payloads | None = None
+    payload_days: Days = 30
+    operators_read_payloads: Flag = False
     retention_months: Months | None = None
     cache: Cache = Cache()
     single_flight: Flag = False

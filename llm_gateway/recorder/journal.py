@@ -7,6 +7,7 @@ roll-ups by hour are in the same transaction and count only the rows that are ne
 import copy
 import time
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
@@ -16,6 +17,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.utils import load_backend
 
 from llm_gateway.insight import rollup
+from llm_gateway.models import RequestPayload
 from llm_gateway.recorder.rows import (
     COLUMNS,
     TABLE,
@@ -42,6 +44,10 @@ _SQLITE = (
     f" VALUES ({', '.join(['%s'] * len(COLUMNS))})"
 )
 _KNOWN = f"SELECT id FROM {TABLE} WHERE id IN (%s)"  # noqa: S608 - likewise
+_PAYLOAD = (
+    f"INSERT INTO {RequestPayload._meta.db_table} (request_id, tenant_id, sealed)"  # noqa: S608, SLF001 - likewise
+    " VALUES (%s, %s, %s) ON CONFLICT DO NOTHING"
+)
 _KEYS = ApiKey._meta.db_table  # noqa: SLF001 - Django's public model API
 _TOUCH = f"UPDATE {_KEYS} SET last_used_at = %s WHERE id = %s"  # noqa: S608 - likewise
 
@@ -96,6 +102,7 @@ class Journal:
             cursor.execute("BEGIN" if connection.vendor == "postgresql" else "BEGIN IMMEDIATE")
             new = insert(cursor, rows)
             rollup.add(connection, cursor, rollup.hours_of(map(recorded, new)))
+            _insert_payloads(connection, cursor, calls)
             cursor.execute("COMMIT")
 
     def _touch(self, calls: Sequence[CallRecord]) -> None:
@@ -140,6 +147,17 @@ def _insert_sqlite(cursor: Any, rows: dict[UUID, Row]) -> list[Row]:  # noqa: AN
         del rows[ids[known]]
     cursor.executemany(_SQLITE, [for_sqlite(values) for values in rows.values()])
     return list(rows.values())
+
+
+def _insert_payloads(
+    connection: BaseDatabaseWrapper,
+    cursor: Any,  # noqa: ANN401 - likewise
+    calls: Sequence[CallRecord],
+) -> None:
+    form = str if connection.features.has_native_uuid_field else attrgetter("hex")
+    kept = [(form(one.id), one.tenant_id, one.payload) for one in calls if one.payload is not None]
+    if kept:
+        cursor.executemany(_PAYLOAD, kept)
 
 
 def _own_connection(alias: str) -> BaseDatabaseWrapper:

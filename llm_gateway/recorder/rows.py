@@ -79,10 +79,7 @@ def _clean(value: Any) -> Any:  # noqa: ANN401 - JSON is anything
 
 
 def for_postgresql(rows: list[Row]) -> str:
-    """Return the rows as one JSON array; a payload in PostgreSQL's own hexadecimal form."""
-    for values in rows:
-        if values["payload"] is not None:
-            values["payload"] = rf"\x{values['payload'].hex()}"
+    """Return the rows as one JSON array."""
     return encode(rows).decode()
 
 

@@ -8,6 +8,7 @@ from llm_gateway.service.embedding import EmbeddingExchange
 from llm_gateway.service.exchange import Exchange
 from llm_gateway.service.filed import FiledBatchExchange
 from llm_gateway.service.inbound import Answer, Controls, Inbound, Unfinished
+from llm_gateway.service.overhearing import overheard
 from llm_gateway.service.runtime import Runtime
 from llm_gateway.service.structured import StructuredExchange
 
@@ -23,7 +24,7 @@ async def answer(runtime: Runtime, inbound: Inbound, scope: Scope) -> Answer:
     """Answer one request; what it opened is closed with `scope`. Raises GatewayError."""
     exchange = _exchange_for(inbound)(runtime, inbound)
     scope.on_close(exchange.close)
-    return await exchange.answer()
+    return overheard(exchange, await exchange.answer())
 
 
 def _exchange_for(inbound: Inbound) -> type[Exchange]:

@@ -30,6 +30,7 @@ from llm_gateway.service.inbound import Answer, Inbound, Unfinished
 from llm_gateway.service.inflight import InFlight, running
 from llm_gateway.service.measuring import LOOKED_AT, surely
 from llm_gateway.service.once import once
+from llm_gateway.service.overhearing import contents_of
 from llm_gateway.service.planning import asking_for, budget_used, view_for, watches_budget
 from llm_gateway.service.rates import rate_error
 from llm_gateway.service.record import call_record
@@ -71,6 +72,7 @@ class Exchange:
         self.left = False  # the caller, before the end
         self.reuse = reuse(runtime, inbound)
         self._once = once(runtime, inbound)
+        self.contents = contents_of(runtime, inbound)  # None: nothing of it is kept
         self._recorded = False
         self._at_least: Mapping[int, int] = {}  # tokens, where a window may be too small
         self._budget_used = 0.0  # share, where the way depends on it
@@ -366,7 +368,9 @@ class Exchange:
             await self._give_back_rates()
         if not self._recorded:
             self._recorded = True
-            self.runtime.recorder.record(call_record(self))
+            if self.contents is not None:
+                self.contents.call = self.call
+            self.runtime.recorder.record(call_record(self), self.contents)
 
     async def _give_back_rates(self) -> None:
         assert self.rates is not None  # noqa: S101 - asked by the only caller

@@ -6,7 +6,7 @@ from django.utils import timezone
 
 from llm_gateway.configuration.states import keep_state
 from llm_gateway.insight.agreement import days_of_both
-from llm_gateway.insight.retention import months_kept, retain
+from llm_gateway.insight.retention import forget_payloads, months_kept, retain
 from llm_gateway.service.circuit_log import forget_changes
 from llm_gateway.service.keeper import forget_old
 from llm_gateway.service.webhooks import post_webhook
@@ -31,9 +31,10 @@ def deliver_alerts() -> None:
 
 
 def retain_requests() -> None:
-    """Let old rows of the request log go and make room for the months to come."""
+    """Let old rows of the request log go, what they held sooner; make room for months to come."""
     now, months = timezone.now(), months_kept()
     retain(now.date(), months)
+    forget_payloads(now, months)
     forget_changes(now, months)
 
 

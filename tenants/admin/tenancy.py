@@ -83,7 +83,14 @@ class TenantAdmin(Switchable):
         (None, {"fields": ("name", "active", "time_zone", "allowed_models")}),
         (
             "What is kept",
-            {"fields": ("log_payloads", "retention_months", "cache", "single_flight")},
+            {
+                "fields": (
+                    ("log_payloads", "payload_days", "operators_read_payloads"),
+                    "retention_months",
+                    "cache",
+                    "single_flight",
+                )
+            },
         ),
         ("Safety", {"fields": ("runs", "guardrails")}),
     )

@@ -17,7 +17,7 @@ from tests.harness.dialects import OPENAI
 from tests.harness.gateway import GatewayProcess, installed
 from tests.harness.people import make_members, make_operator
 from tests.upstream.client import Upstream
-from tests.upstream.scripts import answer
+from tests.upstream.scripts import answer, stream
 
 pytestmark = pytest.mark.timed
 
@@ -41,6 +41,7 @@ def site(
     )
     globex = tenant(
         FOREIGN,
+        log_payloads="full",
         members=[{"email": f"owner@{FOREIGN}.test", "role": "owner"}],
         projects=[{"name": f"{FOREIGN}-lab", "budgets": [budget("5", name=f"{FOREIGN}-money")]}],
         keys=[key(f"{FOREIGN}-key", THEIRS, project=f"{FOREIGN}-lab")],
@@ -96,6 +97,25 @@ def test_a_viewer_finds_nothing_of_another_tenant(
         for path in sorted(paths):
             assert tab.open(path) == 200, path
             check_own(page.content())
+
+
+def test_an_owner_reads_what_was_said_and_asks_it_again(
+    browser: Browser, site: GatewayProcess, upstream: Upstream
+) -> None:
+    upstream.script("alpha", stream("forty", "-two"), answer("still forty-two"))
+    fields = {"content": "What is six times seven?", "temperature": 0.5}
+    asked = OPENAI.ask(site.url, "alpha", key=THEIRS, stream=True, **fields)
+    assert asked.status == 200
+    with opened(browser, site) as tab:
+        actions.sign_in(tab, f"owner@{FOREIGN}.test", leads_to="Console")
+        page = tab.page
+        tab.open(f"/admin/llm_gateway/requestlog/{asked.request_id}/change/")
+        expect(page.get_by_text("forty-two")).to_be_visible()
+        page.get_by_role("link", name="Replay in playground").click()
+        expect(page.get_by_label("Prompt")).to_have_value("What is six times seven?")
+        expect(page.get_by_label("Temperature")).to_have_value("0.5")
+        page.get_by_role("button", name="Ask", exact=True).click()
+        expect(page.get_by_text("still forty-two")).to_be_visible()
 
 
 def check_own(html: str) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import os
 import threading
 import time
 import tracemalloc
@@ -16,9 +17,10 @@ from django.db import OperationalError, connections
 from typing_extensions import override
 
 from llm_gateway.models import RequestLog
-from llm_gateway.recorder import Recorder, log_line
+from llm_gateway.recorder import Contents, Recorder, log_line
 from llm_gateway.recorder.journal import Journal
 from llm_gateway.recorder.lines import write_json
+from llm_gateway.recorder.recorder import PAYLOADS_BYTES
 from llm_gateway.types import CallRecord
 from tenants.models import ApiKey, ConfigVersion, Tenant
 from tests.harness.database import Databases
@@ -100,7 +102,7 @@ def test_every_column_is_kept_as_it_was_recorded(alias: str, recorder: Recorder)
     assert {name: getattr(row, name) for name in same} == {
         name: getattr(made, name) for name in same
     }
-    assert bytes(row.payload or b"") == made.payload
+    assert bytes(row.payload.sealed) == made.payload
     assert row.lines == [{"unit": "input_token", "units": 100, "amount_nano": 1}]
     assert row.decision["limits"] == [{"scope": "tenant", "limit": 5}]
     assert [(a["provider"], a["status"]) for a in row.decision["attempts"]] == [
@@ -278,6 +280,40 @@ def fat(n: int, tags: int) -> CallRecord:
         attempts=tuple(attempt(reason=f"{n}-{one}".ljust(300)) for one in range(3)),
         decision={"candidates": [f"{n}-{one}" for one in range(4)], "steps": [{"n": n}]},
     )
+
+
+async def test_contents_are_left_out_before_a_record_is() -> None:
+    heard: list[CallRecord] = []
+    journal = StuckJournal()
+    recorder = Recorder([heard.append], journal)
+    recorder.record(call())
+    assert await asyncio.to_thread(journal.asked.wait, 30)
+    large = [{"text": os.urandom(700).hex()} for _ in range(200)]
+    for _ in range(400):
+        told = Contents(level="full", dialect="openai_chat", asked={"messages": large})
+        told.hear(os.urandom(130_000).hex(" ", 50).encode())
+        recorder.record(call(), told)
+    stuck = recorder.left_out
+    assert 0 < stuck < 400
+    journal.open.set()
+    await recorder.flush(timeout_s=60)
+    await recorder.close()
+    assert recorder.dropped == 0
+    assert len(journal.written) == 401
+    kept = [one.payload for one in journal.written if one.payload is not None]
+    assert len(kept) == 400 - recorder.left_out
+    assert sum(map(len, kept)) <= PAYLOADS_BYTES
+    assert {one.payload for one in heard} == {None}  # no sink is told
+
+
+async def test_contents_that_cannot_be_read_lose_no_record() -> None:
+    journal = StuckJournal()
+    journal.open.set()
+    recorder = Recorder(journal=journal)
+    told = Contents(level="full", dialect="no such dialect", asked={"odd": object()}, streamed=True)
+    recorder.record(one := call(), told)
+    await recorder.close()
+    assert (journal.written, recorder.left_out, recorder.dropped) == ([one], 1, 0)
 
 
 async def test_a_failing_sink_spoils_nothing() -> None:

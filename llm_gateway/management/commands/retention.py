@@ -6,7 +6,7 @@ from django.core.management.base import BaseCommand, CommandParser
 from django.utils import timezone
 from typing_extensions import override
 
-from llm_gateway.insight.retention import months_kept, retain
+from llm_gateway.insight.retention import forget_payloads, months_kept, retain
 
 
 class Command(BaseCommand):
@@ -23,8 +23,10 @@ class Command(BaseCommand):
     @override
     def handle(self, *args: Any, **options: Any) -> None:
         months = months_kept() if options["months"] is None else max(1, options["months"])
-        gone = retain(timezone.now().date(), months)
+        now = timezone.now()
+        gone, payloads = retain(now.date(), months), forget_payloads(now, months)
         self.stdout.write(
             f"The log is kept from {gone.before} on: {gone.rows} rows deleted, partitions dropped:"
             f" {', '.join(gone.dropped) or 'none'}; made: {', '.join(gone.made) or 'none'}."
+            f" Payloads deleted: {payloads}."
         )

@@ -7,6 +7,7 @@ from django.db import transaction
 from typing_extensions import override
 
 from llm_gateway import vault
+from llm_gateway.insight import payloads
 from llm_gateway.models import ProviderKey
 from llm_gateway.service import conversations
 from tenants import audit
@@ -26,11 +27,13 @@ class Command(BaseCommand):
             try:
                 installed = rewrap_install_secrets()
                 messages = conversations.rewrap_all()
+                bodies = payloads.rewrap_all()
             except SecretError as error:
                 raise CommandError(f"An install secret: {error}; nothing was changed.") from None
         self.stdout.write(
             f"{wrapped} provider keys and {sinks + installed} secrets of alert sinks and of the"
-            f" installation are under the first key now, and {messages} messages of conversations."
+            f" installation are under the first key now, {messages} messages of conversations and"
+            f" {bodies} payloads of requests."
         )
 
     def _rewrap_provider_keys(self) -> int:

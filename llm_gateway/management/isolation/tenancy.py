@@ -19,6 +19,7 @@ from django.utils.http import urlsafe_base64_encode
 from msgspec import Struct
 
 from llm_gateway import models, vault
+from llm_gateway.insight.payloads import Payload, Side, sealed
 from llm_gateway.service import conversations, prompt_book
 from tenants import keys
 from tenants.ids import new_id
@@ -231,7 +232,7 @@ def _traffic(tenant: Tenant, key: ApiKey, mark: str) -> models.RequestLog:
         requests=1,
         **known,
     )
-    return models.RequestLog.objects.create(
+    log = models.RequestLog.objects.create(
         id=new_id(),
         created_at=now,
         tenant_name=tenant.name,
@@ -245,6 +246,12 @@ def _traffic(tenant: Tenant, key: ApiKey, mark: str) -> models.RequestLog:
         decision={"attempts": []},
         **known,
     )
+    said = Side({"messages": [{"role": "user", "content": mark}]}, size=len(mark))
+    payload = Payload(level="full", dialect=log.dialect, request=said, answer=said)
+    models.RequestPayload.all_tenants_unsafe.create(
+        request=log, tenant=tenant, sealed=sealed(payload, tenant.pk, log.pk)
+    )
+    return log
 
 
 # --- all of it ----------------------------------------------------------------------------------

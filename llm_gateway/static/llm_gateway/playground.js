@@ -6,6 +6,7 @@ const problem = document.getElementById("problem");
 const variables = document.getElementById("variables");
 const MOST_MODELS = 4;
 let socket = null;
+let earlier = []; // turns of a request that is asked again, before the user's last
 
 function field(name) {
   return form.elements.namedItem(name);
@@ -59,7 +60,7 @@ async function request() {
     { type: "image_url", image_url: { url: await read(image) } },
   ];
   const system = filled(field("system").value);
-  const messages = system ? [{ role: "system", content: system }] : [];
+  const messages = [...(system ? [{ role: "system", content: system }] : []), ...earlier];
   const body = { messages: [...messages, { role: "user", content: parts ?? prompt }] };
   for (const name of ["temperature", "max_tokens"]) {
     if (field(name).value) body[name] = Number(field(name).value);
@@ -74,6 +75,31 @@ function models() {
     throw new Error(`Choose one to ${MOST_MODELS} models.`);
   }
   return chosen;
+}
+
+// --- what was asked before ---
+
+function fillIn(told) {
+  if (told.problem) {
+    problem.textContent = told.problem;
+    return;
+  }
+  earlier = told.earlier;
+  field("system").value = told.system;
+  field("prompt").value = told.prompt;
+  const { tools, ...numbers } = told.fields;
+  for (const [name, value] of Object.entries(numbers)) field(name).value = value;
+  if (tools) field("tools").value = JSON.stringify(tools, null, 2);
+  const offered = [...field("models").options];
+  const same = offered.find((one) => one.value === told.model);
+  if (same) same.selected = true;
+  const turns = earlier.map((one) => element("p", `${one.role}: ${one.content}`));
+  document.getElementById("turns").replaceChildren(...turns);
+  document.getElementById("earlier").hidden = !turns.length;
+  const missing = [...told.left_out, ...(same ? [] : [`the model ${told.model}`])];
+  document.getElementById("replayed").textContent =
+    `Filled in from a request.${missing.length ? ` Left out: ${missing.join(", ")}.` : ""}`;
+  offerVariables();
 }
 
 // --- what is answered ---
@@ -215,3 +241,6 @@ document.getElementById("stop").addEventListener("click", () => socket?.close())
 form.querySelectorAll("[data-copy]").forEach((button) => {
   button.addEventListener("click", () => attempt(() => copy(button.dataset.copy)));
 });
+
+const replayed = document.getElementById("replay");
+if (replayed) fillIn(JSON.parse(replayed.textContent));

@@ -65,6 +65,8 @@ tenants:
     time_zone: Europe/Berlin
     models: [gpt-4o, smart]
     log_payloads: full
+    payload_days: 7
+    operators_read_payloads: true
     retention_months: 3
     rate_limits: {{requests_per_minute: 600, tokens_per_minute: 200000, concurrency: 20}}
     budgets:
@@ -236,7 +238,9 @@ def tenants(draw: st.DrawFn) -> schema.Tenant:
         enabled=draw(enabled),
         time_zone=draw(st.sampled_from(["UTC", "Europe/Berlin", "Asia/Kathmandu"])),
         models=draw(st.none() | st.lists(names, max_size=2).map(tuple)),
-        log_payloads=draw(st.sampled_from(["none", "redacted", "full"])),
+        log_payloads=draw(st.sampled_from([None, "none", "redacted", "full"])),
+        payload_days=draw(st.integers(1, 3650)),
+        operators_read_payloads=draw(st.booleans()),
         retention_months=draw(st.none() | st.integers(1, 1200)),
         cache=draw(st.builds(schema.Cache, st.booleans(), counts, st.booleans(), shares)),
         single_flight=draw(st.booleans()),

@@ -1,14 +1,16 @@
 """Old rows of the request log go by whole months, on PostgreSQL with their partitions."""
 
+from collections import Counter
 from datetime import UTC, date, datetime, timedelta
 from uuid import UUID
 
 import pytest
 from django.db import connections
+from msgspec.structs import replace
 
 from llm_gateway.insight.partitions import first_id, month_after
-from llm_gateway.insight.retention import AT_ONCE, months_kept, retain
-from llm_gateway.models import GatewaySettings, RequestLog, UsageHour
+from llm_gateway.insight.retention import AT_ONCE, forget_payloads, months_kept, retain
+from llm_gateway.models import GatewaySettings, RequestLog, RequestPayload, UsageHour
 from llm_gateway.recorder.journal import Journal
 from llm_gateway.service.periodic import retain_requests
 from llm_gateway.types import CallRecord
@@ -96,6 +98,42 @@ def test_many_rows_go_in_small_steps_past_those_that_stay(alias: str, journal: J
     ])  # fmt: skip
     assert retain(TODAY, 13, using=alias).rows == AT_ONCE + 10
     assert RequestLog.objects.using(alias).count() == AT_ONCE + 10
+
+
+def test_payloads_are_kept_for_their_tenants_days_and_no_longer_than_their_rows(
+    alias: str, journal: Journal
+) -> None:
+    now = datetime(2026, 11, 20, 12, tzinfo=UTC)
+    for tenant, days, own in ((1, 30, None), (2, 7, None), (3, 3650, 1)):
+        fields = {"name": f"t{tenant}", "payload_days": days, "retention_months": own}
+        Tenant.objects.using(alias).create(pk=tenant, **fields)
+    ages = [timedelta(days=days, seconds=past) for days in (7, 30, 51) for past in (-1, 1)]
+    made = [
+        replace(made_at(now - age, tenant), payload=b"sealed")
+        for age in ages
+        for tenant in (1, 2, 3, 4)
+    ]
+    journal.write(made)
+    assert payloads(alias) == {1: 6, 2: 6, 3: 6, 4: 6}
+    # The fourth is gone, the third keeps its rows from the first of October on.
+    assert forget_payloads(now, 13, using=alias) == 3 + 5 + 2 + 6
+    assert payloads(alias) == {1: 3, 2: 1, 3: 4}
+    assert forget_payloads(now, 13, using=alias) == 0
+    assert RequestLog.objects.using(alias).count() == len(made)
+
+
+def test_payloads_go_with_their_tenant(alias: str, journal: Journal) -> None:
+    tenants = [Tenant.objects.using(alias).create(name=name) for name in ("goes", "stays")]
+    now = datetime(2026, 11, 20, 12, tzinfo=UTC)
+    journal.write([replace(made_at(now, one.pk), payload=b"sealed") for one in tenants])
+    tenants[0].delete()
+    assert payloads(alias) == {tenants[1].pk: 1}
+
+
+def payloads(alias: str) -> dict[int, int]:
+    """Return how many a tenant has."""
+    rows = RequestPayload.all_tenants_unsafe.using(alias)
+    return Counter(rows.values_list("tenant_id", flat=True))
 
 
 @pytest.mark.parametrize("database_backend", ["postgres"], indirect=True)
