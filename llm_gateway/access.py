@@ -158,6 +158,8 @@ AUTHZ_MATRIX: dict[tuple[str, str, str], Who] = {
     ("http", "GET", "/"): Public(),
     ("http", "*", "/admin/"): Staff(role="viewer"),
     ("http", "POST", "/portal/tenant/"): Staff(role="viewer"),
+    ("http", "GET", "/portal/advice/"): Staff(role="viewer"),
+    ("http", "POST", "/portal/advice/cache/"): Staff(role="owner"),
     ("http", "POST", "/portal/raises/"): Staff(role="member"),
     ("http", "POST", "/portal/keys/{name}/renew/"): Staff(role="member"),
     ("http", "GET", "/sign-in/"): Public(),

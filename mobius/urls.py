@@ -3,10 +3,13 @@
 from django.contrib import admin
 from django.urls import include, path
 
+from llm_gateway.landing import advice
 from llm_gateway.landing import views as portal
 
 urlpatterns = [
     path("", portal.landing, name="landing"),
+    path("portal/advice/", advice.advice, name="portal-advice"),
+    path("portal/advice/cache/", advice.keep_answers, name="portal-advice-cache"),
     path("portal/tenant/", portal.choose_tenant, name="portal-tenant"),
     path("portal/raises/", portal.ask_raise, name="portal-raise"),
     path("portal/keys/<str:name>/renew/", portal.renew_key, name="portal-renew"),

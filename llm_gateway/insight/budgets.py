@@ -1,6 +1,6 @@
 """Read a caller's budgets as they stand and the spend behind them, and forecast each."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -52,12 +52,17 @@ class BudgetNow(Struct, frozen=True, kw_only=True):
 
 def budgets_now(caller: Caller, now: datetime, *, using: str = DEFAULT_DB_ALIAS) -> list[BudgetNow]:
     """Return each budget that binds a caller. Reads the database in the calling thread."""
-    spans = {rule.id: span(now, rule.period, rule.zone) for rule in caller.budgets}
-    keys = {
-        rule.id: period_key(rule.period, rule.zone, spans[rule.id].start) for rule in caller.budgets
-    }
-    fullest = _fullest(Bucket.objects.of(caller.tenant_id).using(using), keys)
-    limits = _limits(caller.tenant_id, keys, now, using)
+    return rules_now(caller.tenant_id, caller.budgets, now, using=using)
+
+
+def rules_now(
+    tenant_id: int, rules: Sequence[BudgetRule], now: datetime, *, using: str = DEFAULT_DB_ALIAS
+) -> list[BudgetNow]:
+    """Return budgets of a tenant as they stand, in their order."""
+    spans = {rule.id: span(now, rule.period, rule.zone) for rule in rules}
+    keys = {rule.id: period_key(rule.period, rule.zone, spans[rule.id].start) for rule in rules}
+    fullest = _fullest(Bucket.objects.of(tenant_id).using(using), keys)
+    limits = _limits(tenant_id, keys, now, using)
     return [
         BudgetNow(
             rule=rule,
@@ -65,7 +70,7 @@ def budgets_now(caller: Caller, now: datetime, *, using: str = DEFAULT_DB_ALIAS)
             limit_nano=limits.get(rule.id, rule.limit_nano),
             **fullest.get(rule.id, {}),
         )
-        for rule in caller.budgets
+        for rule in rules
     ]
 
 

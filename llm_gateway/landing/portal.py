@@ -4,25 +4,28 @@ A member or a viewer sees the keys they hold; an admin or an owner all of the te
 """
 
 from datetime import datetime, timedelta
-from typing import Any, cast
+from typing import Any
 
 from django.db.models import Q, QuerySet, Sum
 from msgspec import Struct
 
+from llm_gateway.insight.budgets import BudgetNow, forecasts, rules_now
+from llm_gateway.insight.forecast import Forecast
 from llm_gateway.models import UsageHour
+from tenants.auth import rule_of
 from tenants.models import ApiKey, Budget, RaiseRequest
-from tenants.money.models import Bucket
-from tenants.money.periods import period_key, span
-from tenants.raises import limit_in_force
 from tenants.seats import Seat
-from tenants.types import Period, short_usd
+from tenants.types import short_usd
 
 DAYS = (("today", 1), ("7 days", 7), ("30 days", 30))
 LATEST = 20
 
 
 class Meter(Struct, frozen=True, kw_only=True):
-    """A budget in its running period; amounts are US dollars, `share` is of the limit."""
+    """A budget in its running period; amounts are US dollars, `share` is of the limit.
+
+    `reached` is when it will be at this `rate` a day; None is not before it renews.
+    """
 
     id: int
     name: str
@@ -30,9 +33,12 @@ class Meter(Struct, frozen=True, kw_only=True):
     limit: str
     used: str
     held: str
+    remaining: str
     share: float
     renews: datetime | None
     raisable: bool
+    reached: datetime | None
+    rate: str
 
 
 class Used(Struct, frozen=True, kw_only=True):
@@ -50,7 +56,7 @@ def portal(seat: Seat, now: datetime) -> dict[str, Any]:
         "keys": list(keys_of(seat).select_related("project", "holder")[:200]),
         "used": [_used(seat, title, now - timedelta(days=days)) for title, days in DAYS],
         "used_models": _by_model(seat, now - timedelta(days=DAYS[-1][1])),
-        "meters": [_meter(one, now) for one in budgets_of(seat)],
+        "meters": _meters(seat, now),
         "raises": RaiseRequest.objects.of(seat.tenant_id or 0).filter(_asked_by(seat))[:LATEST],
     }
 
@@ -72,25 +78,31 @@ def budgets_of(seat: Seat) -> QuerySet[Budget]:
     return found.filter(whole | Q(api_key__in=own.values("pk")) | Q(project_id__in=projects))
 
 
-def _meter(budget: Budget, now: datetime) -> Meter:
-    zone = budget.tenant.time_zone
-    every = cast("Period", budget.period)
-    period = span(now, every, zone)
-    key = period_key(every, zone, period.start)
-    buckets = Bucket.objects.of(budget.tenant_id).filter(budget_id=budget.pk, period_key=key)
-    fullest = buckets.order_by("-used_nano").first()
-    used, held = (fullest.used_nano, fullest.held_nano) if fullest else (0, 0)
-    limit = limit_in_force(budget, now)
+def _meters(seat: Seat, now: datetime) -> list[Meter]:
+    budgets = list(budgets_of(seat).select_related("tenant", "project", "api_key"))
+    stand = rules_now(seat.tenant_id or 0, [rule_of(one, one.tenant) for one in budgets], now)
+    found = forecasts(seat.tenant_id or 0, stand, now)
+    return [
+        _meter(budget, standing, found[budget.pk])
+        for budget, standing in zip(budgets, stand, strict=True)
+    ]
+
+
+def _meter(budget: Budget, now: BudgetNow, reached: Forecast) -> Meter:
+    spent, limit = now.used_nano + now.held_nano, now.limit_nano
     return Meter(
         id=budget.pk,
         name=f"{budget.name}, each {budget.per}" if budget.per else budget.name,
         binds=str(budget.api_key or budget.project or budget.tenant),
         limit="" if limit is None else short_usd(limit),
-        used=short_usd(used),
-        held=short_usd(held),
-        share=min(1.0, (used + held) / limit) if limit else 0.0,
-        renews=period.end,
+        used=short_usd(now.used_nano),
+        held=short_usd(now.held_nano),
+        remaining="" if limit is None else short_usd(max(0, limit - spent)),
+        share=min(1.0, now.used_share),
+        renews=now.period.end,
         raisable=limit is not None,
+        reached=reached.at,
+        rate=short_usd(reached.rate_nano) if reached.rate_nano else "",
     )
 
 

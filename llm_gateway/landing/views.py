@@ -85,13 +85,14 @@ def form(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
     return posted
 
 
-def _of_a_tenant(request: HttpRequest) -> Seat:
+def of_a_tenant(request: HttpRequest) -> Seat:
     """Return where who asks sits. Raises PermissionDenied by the routed view's row."""
     seat, match = seat_of(request), request.resolver_match
     if seat is None or seat.tenant_id is None or match is None:
         raise PermissionDenied
     route = "/" + match.route.replace("<str:", "{").replace("<int:", "{").replace(">", "}")
-    if not seated("http", "POST", route, seat.role, operator=False):
+    method = "POST" if request.method == "POST" else "GET"
+    if not seated("http", method, route, seat.role, operator=False):
         raise PermissionDenied
     return seat
 
@@ -99,7 +100,7 @@ def _of_a_tenant(request: HttpRequest) -> Seat:
 @form
 def choose_tenant(request: HttpRequest) -> HttpResponse:
     """Look at another of one's own tenants."""
-    _of_a_tenant(request)
+    of_a_tenant(request)
     own = {str(member.tenant_id): member.tenant_id for member in memberships(request.user)}  # type: ignore[arg-type] # who has a seat is a user
     chosen = own.get(request.POST.get("tenant", ""))
     if chosen is None:
@@ -111,7 +112,7 @@ def choose_tenant(request: HttpRequest) -> HttpResponse:
 @form
 def renew_key(request: HttpRequest, name: str) -> HttpResponse:
     """Give a key of one's own a new value, and show it this once."""
-    seat = _of_a_tenant(request)
+    seat = of_a_tenant(request)
     key = keys_of(seat).filter(public_id=name, revoked_at=None).first()
     if key is None:
         raise Http404
@@ -126,7 +127,7 @@ def renew_key(request: HttpRequest, name: str) -> HttpResponse:
 @form
 def ask_raise(request: HttpRequest) -> HttpResponse:
     """Ask for more money for a while; whoever may decide sees it in the console."""
-    seat = _of_a_tenant(request)
+    seat = of_a_tenant(request)
     asked = RaiseForm(request.POST)
     if not asked.is_valid():
         return _shown(request, seat, {"form": asked}, status=400)

@@ -3,16 +3,22 @@
 from datetime import timedelta
 from http import HTTPStatus
 from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
 from django.contrib.auth.models import User
+from django.template.loader import render_to_string
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
+from llm_gateway.configuration.states import keep_state
+from llm_gateway.insight.partitions import first_id
 from llm_gateway.landing.portal import portal
-from llm_gateway.models import UsageHour
-from tenants.models import ApiKey, AuditEvent, Member, RaiseRequest
+from llm_gateway.models import ConfigurationState, RequestLog, UsageHour
+from tenants.models import ApiKey, AuditEvent, Member, RaiseRequest, Tenant
+from tenants.money.models import Bucket
+from tenants.money.periods import period_key, span
 from tenants.rights import ROLES
 from tenants.seats import find_seat
 from tests.integration.seated import USD, Town
@@ -161,3 +167,89 @@ def test_somebody_of_two_tenants_chooses(ours: Town, theirs: Town) -> None:
     strange.force_login(ours.people["owner"])
     answer = strange.post(reverse("portal-tenant"), {"tenant": theirs.tenant.pk})
     assert answer.status_code == HTTPStatus.NOT_FOUND
+
+
+def test_a_meter_says_what_remains_and_when_it_is_reached(ours: Town) -> None:
+    """Half a dollar a day for ten days; a dollar of the limit is not used."""
+    now = timezone.now()
+    project: Any = ours.rows["Project"]
+    budget: Any = ours.rows["Budget"]
+    budget.period, budget.limit_nano = "total", 6 * USD
+    budget.save()
+    for day in range(1, 11):
+        UsageHour.all_tenants_unsafe.create(
+            tenant=ours.tenant,
+            hour=(now - timedelta(days=day)).replace(minute=0, second=0, microsecond=0),
+            dims=f"{day}",
+            project_id=project.pk,
+            cost_nano=USD // 2,
+        )
+    start = span(now, "total", ours.tenant.time_zone).start
+    Bucket.all_tenants_unsafe.create(
+        tenant=ours.tenant,
+        budget_id=budget.pk,
+        period_key=period_key("total", ours.tenant.time_zone, start),
+        starts_at=start,
+        used_nano=5 * USD,
+        held_nano=USD // 4,
+    )
+    seat = find_seat(ours.people["admin"])
+    assert seat is not None
+    (meter,) = [one for one in portal(seat, now)["meters"] if one.id == budget.pk]
+    assert (meter.used, meter.held, meter.remaining) == ("5.00", "0.25", "0.75")
+    assert meter.rate == "0.50"
+    assert meter.reached is not None
+    # A dollar is not used yet, at half a dollar a day.
+    assert abs(meter.reached - now - timedelta(days=2)) < timedelta(hours=1)
+    page = render_to_string("portal/portal.html", {"meters": [meter], "seat": seat})
+    assert "$0.75 remaining" in page
+    assert f"Reached on {meter.reached:%Y-%m-%d} at this rate, $0.50 a day" in page
+
+
+def asked_again(town: Town) -> None:
+    """Ask the same three times within an hour, for a dollar each."""
+    now = timezone.now().replace(minute=30) - timedelta(hours=2)
+    for _ in range(3):
+        RequestLog.objects.create(
+            id=UUID(int=first_id(now).int | uuid4().int >> 50),
+            created_at=now,
+            tenant=town.tenant,
+            tenant_name=town.tenant.name,
+            endpoint="/v1/chat/completions",
+            dialect="openai_chat",
+            requested_model=town.mark,
+            model=town.mark,
+            provider=town.mark,
+            stream=False,
+            status=200,
+            outcome="ok",
+            digest="d" * 32,
+            cost_nano=USD,
+        )
+
+
+def test_advice_is_followed_by_an_owner_and_taken_back(ours: Town, theirs: Town) -> None:
+    asked_again(ours)
+    before = keep_state_number()
+    follow = reverse("portal-advice-cache")
+    for role in ROLES:
+        page = ours.client(role).get(reverse("portal-advice")).content.decode()
+        assert "at least $2.00" in page
+        assert f"Switch the cache on for {ours.mark}" in page
+        assert (follow in page) == (role == "owner")
+    assert ours.mark not in theirs.client("owner").get(reverse("portal-advice")).content.decode()
+    for role in ROLES[:-1]:
+        assert ours.client(role).post(follow).status_code == HTTPStatus.FORBIDDEN
+    assert not Tenant.objects.get(pk=ours.tenant.pk).cache
+    assert ours.client("owner").post(follow).status_code == HTTPStatus.FOUND
+    kept = Tenant.objects.get(pk=ours.tenant.pk)
+    assert kept.cache == {"enabled": True, "ttl": 3600}
+    assert not Tenant.objects.get(pk=theirs.tenant.pk).cache
+    event = AuditEvent.objects.filter(object_type="tenant").latest("pk")
+    assert (event.actor, event.changes["cache"]) == ("owner@ours.test", [{}, kept.cache])
+    assert keep_state_number() == before + 1
+
+
+def keep_state_number() -> int:
+    keep_state()
+    return ConfigurationState.objects.latest("number").number

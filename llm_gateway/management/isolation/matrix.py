@@ -173,6 +173,7 @@ BODIES: Mapping[tuple[str, str], tuple[Json, ...]] = {
         _TOOL | {"params": {"name": "embed", "arguments": {"texts": ["hi"], "model": "{models}"}}},
     ),
     ("POST", "/portal/tenant/"): ({"tenant": "{tenant}"},),
+    ("POST", "/portal/advice/cache/"): ({"tenant": "{tenant}"},),
     ("POST", "/portal/raises/"): (
         {"budget": "{budgets}", "amount": "1", "until": "2099-01-01T00:00", "reason": "x"},
     ),
