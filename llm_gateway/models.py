@@ -12,7 +12,7 @@ from llm_gateway.providers.addresses import AddressError
 from llm_gateway.providers.catalog import CATALOG
 from llm_gateway.providers.endpoint import check_reachable, origin_of
 from llm_gateway.providers.row import address_of
-from tenants.fields import NanoUsdField
+from tenants.fields import NanoUsdField, WholeNumberField
 from tenants.ids import new_id
 from tenants.models import ApiKey, Configuration, Managed, Tenant, TenantOwned, name_field
 
@@ -594,6 +594,8 @@ class UsageHour(TenantOwned):
 
     Written in the transaction of the log's rows, so it is their sum at any time; it outlives them.
     `dims` is the digest of all that is grouped by: one narrow unique key for many columns.
+    `errors` are requests that failed or were refused. `latency` and `first_token` are histograms
+    (`insight.histogram`).
     """
 
     tenant = models.ForeignKey(
@@ -608,6 +610,7 @@ class UsageHour(TenantOwned):
     requested_model = models.CharField(max_length=128, blank=True)
     model = models.CharField(max_length=128, blank=True)
     provider = models.CharField(max_length=128, blank=True)
+    code = models.CharField(max_length=32, blank=True, db_default="")
     tags = models.JSONField(default=dict)
     requests = models.BigIntegerField(default=0)
     errors = models.BigIntegerField(default=0)
@@ -618,12 +621,17 @@ class UsageHour(TenantOwned):
     cost_nano = models.BigIntegerField(default=0)
     cache_hits = models.BigIntegerField(default=0)
     saved_nano = models.BigIntegerField(default=0)
+    failed = models.BigIntegerField(default=0, db_default=0)
+    latency = WholeNumberField(default=0, db_default=0)
+    first_token = WholeNumberField(default=0, db_default=0)
 
     class Meta(TenantOwned.Meta):
         abstract = False
         constraints = [
             models.UniqueConstraint(fields=("tenant", "hour", "dims"), name="usage_hour_key")
         ]
+        # For operators, who look at all tenants at once.
+        indexes = [models.Index(fields=("hour",), name="usage_hour")]
 
     @override
     def __str__(self) -> str:

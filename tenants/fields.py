@@ -1,10 +1,11 @@
-"""Model fields for money: an integer of nano-dollars inside, US dollars in forms."""
+"""Model fields: money, nano-dollars inside and US dollars in forms; whole numbers of any size."""
 
 from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
 from django.db import models
+from django.db.backends.base.base import BaseDatabaseWrapper
 from typing_extensions import override
 
 from tenants.types import parse_usd, short_usd
@@ -51,3 +52,33 @@ class NanoUsdField(models.BigIntegerField):  # type: ignore[type-arg] # generic 
             initial=self.default if self.has_default() else None,
             widget=kwargs.get("widget"),
         )
+
+
+class WholeNumberField(models.Field):  # type: ignore[type-arg] # generic only in the stubs
+    """A whole number of any size, which `WholeNumberSum` adds up.
+
+    SQLite has none above 64 bits: there it is text, and a sum arrives as its terms. (It must not be
+    called an IntegerField: Django would convert sums by itself.)
+    """
+
+    @override
+    def db_type(self, connection: BaseDatabaseWrapper) -> str:
+        return "numeric" if connection.vendor == "postgresql" else "text"
+
+    def from_db_value(self, value: object, *_: object) -> int | None:
+        return None if value is None else sum(map(int, str(value).split(",")))
+
+    @override
+    def get_prep_value(self, value: Any) -> Any:
+        return str(value) if isinstance(value, int) else value
+
+
+class WholeNumberSum(models.Aggregate):
+    """The sum of an `WholeNumberField`."""
+
+    function = "SUM"
+    output_field = WholeNumberField()
+
+    @override
+    def as_sqlite(self, compiler: Any, connection: Any, **extra: Any) -> Any:
+        return self.as_sql(compiler, connection, function="GROUP_CONCAT", **extra)

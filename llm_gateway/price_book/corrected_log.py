@@ -16,7 +16,6 @@ from tenants.money.models import Entry
 from tenants.money.ops import CHARGED_BEFORE
 
 UNIT = "correction"
-_GROUPED = (*rollup.GROUPED, "tenant_id", "tags", "created_at", "outcome", "cache")
 _NOTHING = dict.fromkeys((*rollup.ADDED, "saved_nano"), 0)
 
 
@@ -60,9 +59,9 @@ def _sum(lines: Iterable[dict[str, Any]]) -> int:
 
 
 def _roll_up(row: RequestLog, difference: int) -> None:
-    values = {name: getattr(row, name) for name in _GROUPED}
+    values = {name: getattr(row, name) for name in rollup.READ}
     # The request itself is counted there already: only what it cost is new.
-    uncounted = dict.fromkeys(("requests", "errors", "cache_hits"), 0)
+    uncounted = dict.fromkeys(rollup.COUNTED, 0)
     found = rollup.hours_of([{**values, **_NOTHING, "cost_nano": difference}])
     hours = [hour | uncounted for hour in found]
     with connection.cursor() as cursor:

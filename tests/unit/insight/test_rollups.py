@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from llm_gateway.insight.histogram import counts, one
 from llm_gateway.insight.rebuild import rebuild
 from llm_gateway.insight.rollup import SUMS, dims_of
 from llm_gateway.models import RequestLog, UsageHour
@@ -37,6 +38,9 @@ def assorted(count: int, seed: int) -> list[CallRecord]:
             cost_nano=rng.randrange(10**7),
             cache=rng.choice(["off", "hit", "miss"]),
             saved_nano=rng.randrange(100),
+            code=rng.choice(["", "", "upstream_error"]),
+            duration_ms=rng.lognormvariate(6, 2),
+            first_token_ms=rng.choice([None, rng.lognormvariate(5, 1)]),
         )
         for _ in range(count)
     ]
@@ -52,6 +56,25 @@ def test_requests_of_one_hour_and_kind_are_one_row(alias: str, journal: Journal)
     (row,) = kept(alias)
     assert (row["hour"], row["tags"]) == (at, {"team": "a", "env": "x"})
     assert [row[name] for name in SUMS] == [3, 1, 300, 60, 0, 0, 12, 1, 9]
+
+
+def test_each_request_counts_once_in_the_histograms(alias: str, journal: Journal) -> None:
+    at = NOW.replace(minute=0)
+    for duration_ms, first_token_ms in ((0.2, None), (500, 40.0), (500.1, 41.0), (10**9, None)):
+        journal.write([call(created_at=at, duration_ms=duration_ms, first_token_ms=first_token_ms)])
+    (row,) = kept(alias)
+    assert row["latency"] == one(0.2) + 2 * one(500) + one(10**9)
+    assert row["first_token"] == 2 * one(40)
+    assert (sum(counts(row["latency"])), sum(counts(row["first_token"]))) == (4, 2)
+
+
+def test_what_failed_is_told_from_what_was_refused(alias: str, journal: Journal) -> None:
+    ended = {"failed": "upstream_error", "refused": "insufficient_quota", "cancelled": "", "ok": ""}
+    journal.write(
+        [call(created_at=NOW, outcome=ending, code=code) for ending, code in ended.items()]
+    )
+    found = {row["code"]: (row["requests"], row["errors"], row["failed"]) for row in kept(alias)}
+    assert found == {"": (2, 0, 0), "upstream_error": (1, 1, 1), "insufficient_quota": (1, 1, 0)}
 
 
 def test_another_hour_key_model_or_tag_is_another_row(alias: str, journal: Journal) -> None:
@@ -137,7 +160,8 @@ def test_the_order_of_tags_makes_no_other_digest() -> None:
     values: dict[str, Any] = dict.fromkeys(
         ("project_id", "project_name", "api_key_id", "key_name", "requested_model", "model"), "x"
     )
-    one = {**values, "provider": "p", "tags": {"a": "1", "b": "2"}}
-    same = {**values, "provider": "p", "tags": {"b": "2", "a": "1"}}
-    other = {**values, "provider": "p", "tags": {"a": "1", "b": "3"}}
-    assert dims_of(one) == dims_of(same) != dims_of(other)
+    values |= {"provider": "p", "code": ""}
+    first = {**values, "tags": {"a": "1", "b": "2"}}
+    same = {**values, "tags": {"b": "2", "a": "1"}}
+    other = {**values, "tags": {"a": "1", "b": "3"}}
+    assert dims_of(first) == dims_of(same) != dims_of(other)
