@@ -1,8 +1,6 @@
-"""Make the overview: what the request log says of a range, as tiles, charts and tables."""
+"""Make the overview: what the roll-ups say of a range, as tiles, charts and tables."""
 
-import json
-from collections.abc import Callable, Iterable
-from datetime import datetime
+from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
 
@@ -13,31 +11,39 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from msgspec import Struct
 
+from llm_gateway.admin.asked_range import PRESETS, Page, page_of
+from llm_gateway.admin.charts import AMBER, BLUE, GREEN, RED, Chart, chart, series, table
+from llm_gateway.admin.first_steps import first_steps
 from llm_gateway.admin.offered import model_names
-from llm_gateway.admin.statistics import (
-    RANGES,
+from llm_gateway.insight.overview import (
+    DAY,
+    DIMENSIONS,
+    HOUR,
+    TAG,
+    Fault,
     Overview,
-    Range,
     Share,
     Totals,
     overview,
-    percentile,
-    window_of,
 )
-from llm_gateway.models import Model, Provider, RequestLog
-from llm_gateway.snippets import curl
-from tenants.admin.columns import NOTHING, duration, money
-from tenants.models import ApiKey, Tenant
-from tenants.seats import seat_of
+from llm_gateway.models import UsageHour
+from tenants.admin.columns import duration, money
+from tenants.models import Tenant
+from tenants.seats import Seat, seat_of
 from tenants.types import NANO
 
-DEFAULT = "24h"
-_BLUE, _RED, _GREY = "var(--color-primary-600)", "var(--color-red-500)", "var(--color-base-400)"
-_RED_HEX = "#ef4444"
+# What the log's list calls what the overview is narrowed to.
+_OF_LOG = {
+    "tenant": "tenant_name",
+    "project": "project_name",
+    "key": "key_name",
+    "model": "model",
+    "provider": "provider",
+}
 
 
 class Tile(Struct, frozen=True, kw_only=True):
-    """A total and how it compares with the period before."""
+    """A total and how it compares with the range before."""
 
     title: str
     value: str
@@ -46,98 +52,87 @@ class Tile(Struct, frozen=True, kw_only=True):
     href: str
 
 
-class Series(Struct, frozen=True, kw_only=True):
-    """One line or bar of a chart, with how its numbers are read in the table."""
-
-    label: str
-    values: list[float | None]
-    colour: str
-    show: Callable[[float], str]
-
-
-class Chart(Struct, frozen=True, kw_only=True):
-    """A chart and the table under it: the same numbers."""
-
-    title: str
-    kind: str
-    data: str
-    options: str
-    table: dict[str, Any]
-
-
 def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """Fill the console's index page (`UNFOLD["DASHBOARD_CALLBACK"]`)."""
-    shape = RANGES.get(request.GET.get("range", ""), RANGES[DEFAULT])
     seat = seat_of(request)
     assert seat is not None  # noqa: S101 - the console admits nobody else
-    tenant = request.GET.get("tenant", "") if seat.operator else seat.tenant
-    model = request.GET.get("model", "")
-    now = timezone.now()
-    chosen = {"tenant": tenant, "model": model}
+    page = page_of(request.GET, seat, timezone.now())
     context |= {
+        "page": page,
         "ranges": [
-            {"title": r.title, "href": _query(range=r.name, **chosen), "on": r is shape}
-            for r in RANGES.values()
+            {
+                "title": preset.title,
+                "href": page.address(range=preset.name, **dict.fromkeys(page.days, "")),
+                "on": preset.name == page.preset,
+            }
+            for preset in PRESETS.values()
         ],
-        "range": shape.name,
-        "chosen": chosen,
         "tenant_names": Tenant.objects.values_list("name", flat=True) if seat.operator else [],
         "model_names": model_names(seat),
-        "steps": _first_steps(request)
-        if seat.operator and not RequestLog.objects.exists()
+        # What cannot be chosen from a list is chosen by its row, and let go here.
+        "narrowed": [
+            {"name": name, "value": value, "href": page.address(**{name: ""})}
+            for name, value in page.chosen.items()
+            if name not in {"tenant", "model"}
+        ],
+        "steps": first_steps(request)
+        if seat.operator and not UsageHour.all_tenants_unsafe.exists()
         else None,
     }
     if context["steps"] is None:
-        context |= _numbers(overview(shape, now, tenant=tenant, model=model), shape, now, chosen)
+        context |= _numbers(overview(page.asked), page, seat)
     return context
 
 
-def _numbers(seen: Overview, shape: Range, now: datetime, chosen: dict[str, str]) -> dict[str, Any]:
-    log = _Log(shape, now, chosen)
+def _numbers(seen: Overview, page: Page, seat: Seat) -> dict[str, Any]:
+    labels = _labels(seen, page.asked.window.step)
+    charts = _charts(seen, labels)
     return {
-        "tiles": _tiles(seen.totals, seen.before, log),
-        "charts": _charts(seen.buckets, shape),
-        "lists": [
-            _list("Models", seen.models, "model", log),
-            _list("Tenants", seen.tenants, "tenant_name", log),
-            _errors(seen.faults, seen.totals, log),
+        "tiles": _tiles(seen.totals, seen.before, page),
+        "charts": charts,
+        "numbers": table(labels, charts),
+        "dimensions": [
+            {"title": name, "href": page.address(by=name), "on": name == page.asked.by}
+            for name in DIMENSIONS
+            if seat.operator or name != "tenant"
         ],
+        "shares": _shares(seen, page),
+        "faults": _faults(seen.faults, seen.totals, page),
     }
 
 
-class _Log:
-    """Addresses of the request log with the same range and choice."""
-
-    def __init__(self, shape: Range, now: datetime, chosen: dict[str, str]) -> None:
-        start = window_of(shape, now).start
-        self._base = reverse("admin:llm_gateway_requestlog_changelist")
-        self._query = {
-            "created_at_from_0": f"{start:%Y-%m-%d}",
-            "created_at_from_1": f"{start:%H:%M:%S}",
-            "tenant_name": chosen["tenant"],
-            "model": chosen["model"],
-        }
-
-    def where(self, **more: str) -> str:
-        query = {name: value for name, value in (self._query | more).items() if value}
-        return f"{self._base}?{urlencode(query)}"
+def _log_href(page: Page, **more: str) -> str:
+    """Return the address of the log's rows that were counted; of a tag there is none."""
+    if TAG in page.chosen:
+        return ""
+    window = page.asked.window
+    until = window.end - timedelta(microseconds=1)  # the list's own is included
+    query = {
+        "created_at_from_0": f"{window.start:%Y-%m-%d}",
+        "created_at_from_1": f"{window.start:%H:%M:%S}",
+        **{_OF_LOG[name]: value for name, value in page.chosen.items()},
+        **more,
+    }
+    if page.days:
+        query |= {"created_at_to_0": f"{until:%Y-%m-%d}", "created_at_to_1": f"{until:%H:%M:%S.%f}"}
+    return f"{reverse('admin:llm_gateway_requestlog_changelist')}?{urlencode(query)}"
 
 
 # --- tiles -----------------------------------------------------------------------------------
 
 
-def _tiles(now: Totals, before: Totals, log: _Log) -> list[Tile]:
-    p50, p95 = percentile(now.latency, 0.5), percentile(now.latency, 0.95)
-    first = percentile(now.first_token, 0.5)
+def _tiles(now: Totals, before: Totals, page: Page) -> list[Tile]:
+    slow, slow_before = now.latency_ms(0.95), before.latency_ms(0.95)
+    late, late_before = now.first_token_ms(0.95), before.first_token_ms(0.95)
     return [
-        _tile("Requests", f"{now.requests:,}", now.requests, before.requests, log.where()),
-        _tile("Cost", money(now.cost_nano), now.cost_nano, before.cost_nano, log.where()),
+        _tile("Requests", f"{now.requests:,}", now.requests, before.requests, href=_log_href(page)),
+        _tile("Cost", money(now.cost_nano), now.cost_nano, before.cost_nano, href=_log_href(page)),
         _tile(
             "Failed",
-            f"{now.error_share:.2%}",
-            now.error_share,
-            before.error_share,
-            log.where(outcome="failed"),
+            f"{now.failed_share:.2%}",
+            now.failed_share,
+            before.failed_share,
+            href=_log_href(page, outcome="failed"),
             less_is_better=True,
         ),
         _tile(
@@ -145,22 +140,22 @@ def _tiles(now: Totals, before: Totals, log: _Log) -> list[Tile]:
             f"{_short(now.input_tokens)} / {_short(now.output_tokens)}",
             now.input_tokens + now.output_tokens,
             before.input_tokens + before.output_tokens,
-            log.where(),
+            href=_log_href(page),
         ),
         _tile(
             "Latency p50 / p95",
-            f"{duration(p50)} / {duration(p95)}",
-            p95 or 0,
-            percentile(before.latency, 0.95) or 0,
-            log.where(o="-9"),
+            f"{duration(now.latency_ms(0.5))} / {duration(slow)}",
+            slow or 0,
+            slow_before or 0,
+            href=_log_href(page, o="-9"),
             less_is_better=True,
         ),
         _tile(
-            "First token p50",
-            duration(first),
-            first or 0,
-            percentile(before.first_token, 0.5) or 0,
-            log.where(o="-10"),
+            "First token p50 / p95",
+            f"{duration(now.first_token_ms(0.5))} / {duration(late)}",
+            late or 0,
+            late_before or 0,
+            href=_log_href(page, o="-10"),
             less_is_better=True,
         ),
         _tile(
@@ -168,7 +163,7 @@ def _tiles(now: Totals, before: Totals, log: _Log) -> list[Tile]:
             f"{now.cache_hits:,} / {money(now.saved_nano)}",
             now.cache_hits,
             before.cache_hits,
-            log.where(cache="hit"),
+            href=_log_href(page, cache="hit"),
         ),
     ]
 
@@ -178,8 +173,8 @@ def _tile(
     value: str,
     now: float,
     before: float,
-    href: str,
     *,
+    href: str,
     less_is_better: bool | None = None,
 ) -> Tile:
     if not before:
@@ -199,52 +194,51 @@ def _short(count: float) -> str:
 # --- charts ----------------------------------------------------------------------------------
 
 
-def _charts(buckets: list[tuple[datetime, Totals]], shape: Range) -> list[Chart]:
-    labels = [start.strftime(shape.clock) for start, _ in buckets]
-    totals = [total for _, total in buckets]
+def _labels(seen: Overview, step: timedelta) -> list[str]:
+    within_a_day = len(seen.steps) * step <= DAY
+    clock = "%H:%M" if step == HOUR and within_a_day else "%d %b %H:%M" if step < DAY else "%d %b"
+    return [start.strftime(clock) for start, _ in seen.steps]
+
+
+def _charts(seen: Overview, labels: list[str]) -> list[Chart]:
+    steps = [totals for _, totals in seen.steps]
     return [
-        _chart(
+        chart(
             "Requests",
             "bar",
             labels,
-            [
-                _series("answered", [t.requests - t.errors for t in totals], _BLUE, _whole),
-                _series("failed", [t.errors for t in totals], _RED_HEX, _whole),
-            ],
+            series("not failed", [t.requests - t.failed for t in steps], BLUE, _whole),
+            series("failed", [t.failed for t in steps], RED, _whole),
         ),
-        _chart(
+        chart(
             "Cost in USD",
             "bar",
             labels,
-            [_series("cost", [t.cost_nano / NANO for t in totals], _BLUE, _dollars)],
+            series("spent", [t.cost_nano / NANO for t in steps], BLUE, _dollars),
+            series("saved by the cache", [t.saved_nano / NANO for t in steps], GREEN, _dollars),
         ),
-        _chart(
+        chart(
+            "Tokens",
+            "bar",
+            labels,
+            series("in", [t.input_tokens for t in steps], BLUE, _short),
+            series("out", [t.output_tokens for t in steps], AMBER, _short),
+        ),
+        chart(
             "Latency in ms",
             "line",
             labels,
-            [
-                _series("p50", [percentile(t.latency, 0.5) for t in totals], _BLUE, duration),
-                _series("p95", [percentile(t.latency, 0.95) for t in totals], "#f59e0b", duration),
-            ],
+            series("p50", [t.latency_ms(0.5) for t in steps], BLUE, duration),
+            series("p95", [t.latency_ms(0.95) for t in steps], AMBER, duration),
         ),
-        _chart(
+        chart(
             "First token in ms",
             "line",
             labels,
-            [
-                _series("p50", [percentile(t.first_token, 0.5) for t in totals], _BLUE, duration),
-                _series(
-                    "p95", [percentile(t.first_token, 0.95) for t in totals], "#f59e0b", duration
-                ),
-            ],
+            series("p50", [t.first_token_ms(0.5) for t in steps], BLUE, duration),
+            series("p95", [t.first_token_ms(0.95) for t in steps], AMBER, duration),
         ),
     ]
-
-
-def _series(
-    label: str, values: Iterable[float | None], colour: str, show: Callable[[float], str]
-) -> Series:
-    return Series(label=label, values=list(values), colour=colour, show=show)
 
 
 def _whole(value: float) -> str:
@@ -255,120 +249,52 @@ def _dollars(value: float) -> str:
     return money(round(value * NANO))
 
 
-def _chart(title: str, kind: str, labels: list[str], series: list[Series]) -> Chart:
-    rows = [
-        [label, *(NOTHING if (v := one.values[i]) is None else one.show(v) for one in series)]
-        for i, label in enumerate(labels)
-        if any(one.values[i] for one in series)
+# --- tables ----------------------------------------------------------------------------------
+
+
+def _shares(seen: Overview, page: Page) -> dict[str, Any]:
+    by = page.asked.by
+    rows = [[_share_name(share, page), *_measured(share.totals)] for share in seen.shares]
+    if seen.others is not None and seen.others.requests:
+        rows.append(["all others", *_measured(seen.others)])
+    measures = ("requests", "failed", "tokens in / out", "cost", "saved")
+    times = ("first p50 / p95", "latency p50 / p95")
+    return {"headers": [by, *measures, *times], "rows": rows}
+
+
+def _share_name(share: Share, page: Page) -> SafeString | str:
+    by = page.asked.by
+    if not share.name:
+        return f"no {by}"
+    all_tenants = page.asked.tenant_id is None and share.tenant and by != "tenant"
+    tenant = {"tenant": share.tenant} if all_tenants else {}
+    text = f"{share.tenant} / {share.name}" if all_tenants else share.name
+    return _link(text, page.address(**tenant, **{by: share.name}))
+
+
+def _measured(totals: Totals) -> list[str]:
+    return [
+        f"{totals.requests:,}",
+        f"{totals.failed_share:.1%}",
+        f"{_short(totals.input_tokens)} / {_short(totals.output_tokens)}",
+        money(totals.cost_nano),
+        money(totals.saved_nano),
+        f"{duration(totals.first_token_ms(0.5))} / {duration(totals.first_token_ms(0.95))}",
+        f"{duration(totals.latency_ms(0.5))} / {duration(totals.latency_ms(0.95))}",
     ]
-    return Chart(
-        title=title,
-        kind=kind,
-        data=json.dumps({"labels": labels, "datasets": [_dataset(one, kind) for one in series]}),
-        options=json.dumps(_options(kind, legend=len(series) > 1)),
-        table={"headers": ["from (UTC)", *(one.label for one in series)], "rows": rows[::-1]},
-    )
 
 
-def _dataset(series: Series, kind: str) -> dict[str, Any]:
-    rounded = [None if value is None else round(value, 6) for value in series.values]
-    look: dict[str, Any] = {"backgroundColor": series.colour, "borderColor": series.colour}
-    if kind == "line":
-        look |= {"borderWidth": 2, "pointRadius": 1.5, "tension": 0.3, "spanGaps": True}
-    return {"label": series.label, "data": rounded, **look}
-
-
-def _options(kind: str, *, legend: bool) -> dict[str, Any]:
-    stacked = kind == "bar"
-    ticks = {"color": "#9ca3af", "maxTicksLimit": 8, "maxRotation": 0}
-    return {
-        "animation": False,
-        "responsive": True,
-        "maintainAspectRatio": False,
-        "interaction": {"mode": "index", "intersect": False},
-        "plugins": {
-            "legend": {
-                "display": legend,
-                "align": "end",
-                "labels": {"boxWidth": 10, "boxHeight": 10, "color": "#9ca3af"},
-            }
-        },
-        "scales": {
-            "x": {"stacked": stacked, "grid": {"display": False}, "ticks": ticks},
-            "y": {
-                "stacked": stacked,
-                "beginAtZero": True,
-                "border": {"display": False},
-                "grid": {"color": "rgba(128, 128, 128, 0.2)"},
-                "ticks": ticks | {"maxTicksLimit": 5},
-            },
-        },
-    }
-
-
-# --- lists -----------------------------------------------------------------------------------
-
-
-def _list(title: str, shares: list[Share], column: str, log: _Log) -> dict[str, Any]:
+def _faults(faults: list[Fault], totals: Totals, page: Page) -> dict[str, Any]:
     rows = [
         [
-            _link(share.name, log.where(**{column: share.name})),
-            f"{share.requests:,}",
-            f"{share.errors / share.requests:.1%}",
-            money(share.cost_nano),
+            _link(one.code, href) if (href := _log_href(page, code=one.code)) else one.code,
+            f"{one.requests:,}",
+            f"{one.requests / totals.requests:.1%}",
         ]
-        for share in shares
+        for one in faults
     ]
-    headers = [title[:-1].lower(), "requests", "failed", "cost"]
-    return {"title": title, "table": {"headers": headers, "rows": rows}}
-
-
-def _errors(shares: list[Share], totals: Totals, log: _Log) -> dict[str, Any]:
-    rows = [
-        [
-            _link(share.name, log.where(code=share.name)),
-            f"{share.requests:,}",
-            f"{share.requests / totals.requests:.1%}",
-        ]
-        for share in shares
-    ]
-    return {"title": "Errors", "table": {"headers": ["error", "requests", "of all"], "rows": rows}}
+    return {"headers": ["error", "requests", "of all"], "rows": rows}
 
 
 def _link(text: str, href: str) -> SafeString:
     return format_html('<a class="text-link" href="{}">{}</a>', href, text)
-
-
-def _query(**values: str) -> str:
-    return "?" + urlencode({name: value for name, value in values.items() if value})
-
-
-# --- before the first request ----------------------------------------------------------------
-
-
-def _first_steps(request: HttpRequest) -> dict[str, Any]:
-    """Return what is left to do before the first request, in order."""
-    add = {
-        name: reverse(f"admin:{name}_add")
-        for name in (
-            "llm_gateway_provider",
-            "llm_gateway_model",
-            "tenants_tenant",
-            "tenants_apikey",
-        )
-    }
-    model = Model.objects.filter(enabled=True).order_by("pk").first()
-    base = request.build_absolute_uri("/").rstrip("/")
-    return {
-        "list": [
-            ("Add a provider", Provider.objects.exists(), add["llm_gateway_provider"]),
-            ("Add a model, or discover them", model is not None, add["llm_gateway_model"]),
-            ("Create a tenant", Tenant.objects.exists(), add["tenants_tenant"]),
-            (
-                "Create an API key",
-                ApiKey.all_tenants_unsafe.filter(revoked_at=None).exists(),
-                add["tenants_apikey"],
-            ),
-        ],
-        "curl": curl(base, "$MOBIUS_KEY", model.name if model else "MODEL"),
-    }

@@ -5,10 +5,12 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 from django.contrib.auth.models import User
+from django.db import connection
 from django.db.models import Model as Row
 from django.test import Client
 from django.utils import timezone
 
+from llm_gateway.insight.rollup import READ, add, hours_of
 from llm_gateway.models import Model as Deployment
 from llm_gateway.models import Provider, RequestLog
 from tenants import audit
@@ -32,6 +34,12 @@ USD = 10**9
 def canary(tenant: str) -> str:
     """Return what stands in each row of a tenant, and must be seen by nobody of another."""
     return f"CANARY-of-{tenant}"
+
+
+def sum_up_log() -> None:
+    """Make the roll-ups of the request log's rows, as the recorder does of those it writes."""
+    with connection.cursor() as cursor:
+        add(connection, cursor, hours_of(RequestLog.objects.values(*READ)))
 
 
 Kept = TypeVar("Kept", bound=Row)

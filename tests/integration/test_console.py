@@ -16,7 +16,6 @@ from django.utils import timezone
 
 from llm_gateway import vault
 from llm_gateway.admin.discovery import _lines
-from llm_gateway.admin.statistics import RANGES, overview, percentile
 from llm_gateway.models import (
     CircuitChange,
     ConfigurationState,
@@ -48,6 +47,7 @@ from tenants.models import (
 )
 from tenants.money.checks import LedgerCheck
 from tenants.money.models import Alert, Bucket, Entry, Hold
+from tests.integration.seated import sum_up_log
 from tests.upstream.client import Upstream
 
 pytestmark = pytest.mark.django_db
@@ -578,57 +578,93 @@ def test_discovery_says_what_a_model_will_cost_and_where_that_is_from(provider: 
 # --- overview ----------------------------------------------------------------------------------
 
 
-def test_the_overview_sums_up_the_log_and_the_period_before() -> None:
-    for minutes, cost in ((1, 100), (30, 200), (55, 300), (90, 5000)):
-        log(
-            created_at=NOW - timedelta(minutes=minutes),
-            cost_nano=cost,
-            duration_ms=10.0 * minutes,
-            input_tokens=7,
-        )
-    log(created_at=NOW, outcome="failed", code="upstream_error", duration_ms=1000, model="other")
-    log(created_at=NOW, outcome="refused", code="insufficient_quota", model="", duration_ms=0)
-    seen = overview(RANGES["1h"], NOW)
-    assert (seen.totals.requests, seen.totals.errors, seen.totals.cost_nano) == (5, 1, 600)
-    assert (seen.before.requests, seen.before.cost_nano) == (1, 5000)
-    assert sum(total.requests for _, total in seen.buckets) == 5
-    assert len(seen.buckets) == 30
-    assert [(one.name, one.requests) for one in seen.models] == [("gpt", 3), ("other", 1)]
-    assert {one.name for one in seen.faults} == {"upstream_error", "insufficient_quota"}
-    assert overview(RANGES["1h"], NOW, model="other").totals.requests == 1
-    assert overview(RANGES["1h"], NOW, tenant="nobody").totals.requests == 0
-
-
-@pytest.mark.parametrize("share", [0.5, 0.95, 1.0])
-def test_percentiles_are_within_five_per_cent(share: float) -> None:
-    for value in range(1, 101):
-        log(created_at=NOW - timedelta(minutes=5), duration_ms=value * 20, first_token_ms=value)
-    totals = overview(RANGES["1h"], NOW).totals
-    for histogram, exact in ((totals.latency, share * 2000), (totals.first_token, share * 100)):
-        assert percentile(histogram, share) == pytest.approx(exact, rel=0.05)
-
-
-def test_nothing_has_no_percentile() -> None:
-    assert percentile({}, 0.5) is None
-
-
 def test_an_empty_overview_says_what_to_do(console: Client) -> None:
     page = html.unescape(console.get("/admin/").content.decode())
     assert "No request yet" in page
     assert "curl http://testserver/v1/chat/completions" in page
 
 
-@pytest.mark.parametrize("chosen", ["1h", "24h", "7d", "30d", "nonsense"])
+def days(first: int, final: int) -> str:
+    """Return a range of days, each so many days ago."""
+    today = timezone.now()
+    begin, end = (f"{today - timedelta(days=ago):%Y-%m-%d}" for ago in (first, final))
+    return f"from={begin}&to={end}"
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    ["", "range=24h", "range=7d", "range=30d", "range=90d", "range=nonsense", days(3, 0)],
+)
+@pytest.mark.parametrize(
+    "narrowed", ["", "tenant=acme", "project=search&key=dev", "provider=openai"]
+)
 def test_the_overview_links_into_the_log_it_counted(
-    console: Client, tenant: Tenant, chosen: str
+    console: Client, tenant: Tenant, chosen: str, narrowed: str
 ) -> None:
-    log(tenant=tenant, outcome="failed", code="upstream_error", created_at=timezone.now())
-    log(tenant=tenant, outcome="ok", created_at=timezone.now() - timedelta(days=70))
-    page = html.unescape(console.get(f"/admin/?range={chosen}").content.decode())
-    link = re.search(r'href="(/admin/llm_gateway/requestlog/\?[^"]*code=upstream_error)"', page)
+    named = {"tenant": tenant, "project_name": "search", "key_name": "dev"}
+    log(outcome="failed", code="upstream_error", **named)
+    log(outcome="failed", code="upstream_error", tenant=tenant, created_at=NOW.replace(year=2024))
+    sum_up_log()
+    page = html.unescape(console.get(f"/admin/?{chosen}&{narrowed}").content.decode())
+    link = re.search(
+        r'href="(/admin/llm_gateway/requestlog/\?[^"]*code=upstream_error[^"]*)"', page
+    )
     assert link is not None
     rows = console.get(link[1]).context["cl"].result_list
-    assert [row.code for row in rows] == ["upstream_error"]
+    assert [(row.code, row.created_at.year > 2024) for row in rows] == [("upstream_error", True)]
+
+
+def test_days_that_are_over_end_with_their_last_moment(console: Client, tenant: Tenant) -> None:
+    midnight = timezone.now().replace(hour=0, minute=0, second=0, microsecond=0)
+    for ago in (timedelta(days=3), timedelta(days=2), timedelta(days=2, microseconds=1)):
+        log(tenant=tenant, created_at=midnight - ago)
+    sum_up_log()
+    answer = console.get(f"/admin/?{days(3, 3)}")
+    tile = answer.context["tiles"][0]
+    assert tile.value == "2"
+    assert len(console.get(tile.href).context["cl"].result_list) == 2
+
+
+@pytest.mark.parametrize(
+    ("asked", "trouble"),
+    [
+        ("to=2026-01-01", "from: say on which day it begins"),
+        ("from=yesterday", "from: a day is written"),
+        ("from=2026-02-30", "from: a day is written"),
+        ("from=1999-12-31", "from: a day between 2000 and today"),
+        ("from=2020-01-01", "from: at most 1098 days before to"),
+        ("from=2020-01-01&to=9999-12-31", "to: a day between 2000 and today"),
+        ("from=2026-01-02&to=2026-01-01", "from: lies after to"),
+    ],
+)
+def test_days_that_cannot_be_are_told(
+    console: Client, tenant: Tenant, asked: str, trouble: str
+) -> None:
+    log(tenant=tenant)
+    sum_up_log()
+    page = console.get(f"/admin/?{asked}")
+    assert trouble in page.content.decode()
+    assert page.context["page"].preset == "24h"
+
+
+def test_a_row_of_the_overview_narrows_it(console: Client, tenant: Tenant) -> None:
+    other = Tenant.objects.create(name="other")
+    for owner, key in ((tenant, "dev"), (tenant, "dev"), (tenant, "prod"), (other, "dev")):
+        log(tenant=owner, tenant_name=owner.name, key_name=key, tags={"team": "a&b"})
+    sum_up_log()
+    seen = console.get("/admin/?range=7d&by=key")
+    assert [row[1] for row in seen.context["shares"]["rows"]] == ["2", "1", "1"]
+    link = re.search(r'href="([^"]*)">acme / dev<', html.unescape(seen.content.decode()))
+    assert link is not None
+    seen = console.get(f"/admin/{link[1]}")
+    assert seen.context["page"].preset == "7d"
+    assert seen.context["tiles"][0].value == "2"
+    by_tag = console.get(f"/admin/{link[1]}&by=tag".replace("by=key&", ""))
+    tagged = re.search(r'href="([^"]*)">team=a&b<', html.unescape(by_tag.content.decode()))
+    assert tagged is not None
+    seen = console.get(f"/admin/{tagged[1]}")
+    assert seen.context["tiles"][0].value == "2"
+    assert {tile.href for tile in seen.context["tiles"]} == {""}  # the log knows no tags
 
 
 def test_a_request_is_found_by_its_id(console: Client, tenant: Tenant) -> None:
@@ -640,8 +676,9 @@ def test_a_request_is_found_by_its_id(console: Client, tenant: Tenant) -> None:
 def test_the_number_of_queries_does_not_grow_with_the_log(
     console: Client, tenant: Tenant, django_assert_max_num_queries: Any
 ) -> None:
-    for _ in range(30):
-        log(tenant=tenant)
+    for number in range(30):
+        log(tenant=tenant, model=f"gpt-{number}", code=f"code-{number}")
+    sum_up_log()
     for address in ("/admin/", "/admin/llm_gateway/requestlog/"):
         with django_assert_max_num_queries(17, connection=connection):
             console.get(address)

@@ -14,9 +14,10 @@ from django.test import Client, RequestFactory
 from django.urls import NoReverseMatch, resolve, reverse
 
 from llm_gateway.access import AUTHZ_MATRIX, Staff
+from llm_gateway.insight.overview import DIMENSIONS
 from tenants.models import ApiKey, Budget, Member, Tenant
 from tenants.rights import FIELD_MATRIX, ROLES, ROW_MATRIX, Role, field_of, reaches, rows_of
-from tests.integration.seated import Town
+from tests.integration.seated import Town, sum_up_log
 
 pytestmark = [pytest.mark.django_db, pytest.mark.promise("S1")]
 
@@ -97,6 +98,25 @@ def test_nothing_is_offered_that_is_another_tenants(role: Role, ours: Town, thei
         assert not shows(answer, theirs.mark), model.__name__
     overview = client.get(reverse("admin:index"), {"tenant": theirs.mark})
     assert (shows(overview, theirs.mark), shows(overview, ours.mark)) == (False, True)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_the_overview_is_of_ones_own(role: Role, ours: Town, theirs: Town) -> None:
+    sum_up_log()
+    client = ours.client(role)
+    for by in DIMENSIONS:
+        for foreign in ("", f"&tenant={theirs.mark}", f"&tenant={theirs.tenant.pk}"):
+            answer = client.get(reverse("admin:index") + f"?by={by}{foreign}")
+            assert answer.context["tiles"][0].value == "1", by
+            assert [row[1] for row in answer.context["shares"]["rows"]] == ["1"], by
+            assert (shows(answer, ours.mark), shows(answer, theirs.mark)) == (True, False), by
+        names = {name: theirs.mark for name in DIMENSIONS if name != "tenant"}
+        for name, value in names.items():
+            answer = client.get(reverse("admin:index"), {"by": by, name: value})
+            assert answer.context["tiles"][0].value == "0", (by, name)
+    everybody = Client()
+    everybody.force_login(User.objects.create_superuser("operator"))
+    assert everybody.get(reverse("admin:index")).context["tiles"][0].value == "2"
 
 
 # --- what is done beside showing rows -------------------------------------------------------

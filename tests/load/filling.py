@@ -5,8 +5,11 @@ The rows that are there are copied, each under an id and a time of its own, even
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 
 import psycopg
+
+from llm_gateway.insight.histogram import BOUNDS_MS, ONES
 
 LOG, HOURS = "llm_gateway_requestlog", "llm_gateway_usagehour"
 STEP = 500_000
@@ -16,16 +19,21 @@ _NEW_ID = """(lpad(to_hex((extract(epoch FROM at) * 1000)::bigint), 12, '0')
 _TEMPLATES = f"""CREATE TEMPORARY TABLE template AS
     SELECT row_number() OVER () - 1 AS place, * FROM {LOG} WHERE tenant_id IS NOT NULL"""  # noqa: S608 - our own names
 _GROUPS = """tenant_id, date_trunc('hour', created_at), project_id, project_name, api_key_id,
-    key_name, requested_model, model, provider, tags"""
+    key_name, requested_model, model, provider, code, tags"""
+# As `histogram.one` of every row, added up.
+_HISTOGRAM = "coalesce(sum((%(ones)s::numeric[])[1 + width_bucket({}, %(bounds)s::float8[])]), 0)"
 _SUM = f"""INSERT INTO {HOURS} (tenant_id, hour, dims, project_id, project_name, api_key_id,
-        key_name, requested_model, model, provider, tags, requests, errors, input_tokens,
-        output_tokens, cached_tokens, reasoning_tokens, cost_nano, cache_hits, saved_nano)
+        key_name, requested_model, model, provider, code, tags, requests, errors, failed,
+        input_tokens, output_tokens, cached_tokens, reasoning_tokens, cost_nano, cache_hits,
+        saved_nano, latency, first_token)
     SELECT tenant_id, date_trunc('hour', created_at),
-        md5(concat_ws('/', project_id, api_key_id, requested_model, model, provider, tags)),
-        project_id, project_name, api_key_id, key_name, requested_model, model, provider, tags,
-        count(*), count(*) FILTER (WHERE outcome IN ('failed', 'refused')),
+        md5(concat_ws('/', project_id, api_key_id, requested_model, model, provider, code, tags)),
+        project_id, project_name, api_key_id, key_name, requested_model, model, provider, code,
+        tags, count(*), count(*) FILTER (WHERE outcome IN ('failed', 'refused')),
+        count(*) FILTER (WHERE outcome = 'failed'),
         sum(input_tokens), sum(output_tokens), sum(cached_tokens), sum(reasoning_tokens),
-        sum(cost_nano), count(*) FILTER (WHERE cache IN ('hit', 'semantic-hit')), sum(saved_nano)
+        sum(cost_nano), count(*) FILTER (WHERE cache IN ('hit', 'semantic-hit')), sum(saved_nano),
+        {_HISTOGRAM.format("duration_ms")}, {_HISTOGRAM.format("first_token_ms")}
     FROM {LOG} WHERE tenant_id IS NOT NULL GROUP BY {_GROUPS}"""  # noqa: S608 - likewise
 
 
@@ -46,7 +54,7 @@ def sum_up(url: str) -> None:
     """Make the roll-ups the sums of the log, and tell the planner what there is."""
     with _connected(url) as connection:
         connection.execute(f"TRUNCATE {HOURS}")
-        connection.execute(_SUM)
+        connection.execute(_SUM, {"ones": list(map(Decimal, ONES)), "bounds": list(BOUNDS_MS)})
         for table in (LOG, HOURS):
             connection.execute(f"VACUUM ANALYZE {table}")
 

@@ -19,13 +19,13 @@ from msgspec import Struct
 from tests.browser.town import give_past
 from tests.harness.database import PostgresDatabases
 from tests.harness.gateway import GatewayProcess, installed, migrate_into
-from tests.harness.people import Browser, make_operator
+from tests.harness.people import Browser, make_members, make_operator
 from tests.harness.services import postgres
 from tests.load.filling import fill, sum_up
 
 BAR_S = 1.0
 _COPIED_A_DAY = 40
-_ADMIN = "/admin"
+_ADMIN, _MEMBER = "/admin", "olga@acme.test"
 _LOG = f"{_ADMIN}/llm_gateway/requestlog/"
 
 
@@ -39,11 +39,12 @@ class Timed(Struct, frozen=True, kw_only=True):
 
 
 def pages(now: datetime) -> dict[str, str]:
-    """Return the pages whose time may depend on how long the log is."""
-    begin = f"{now - timedelta(days=30):%Y-%m-%d}"
+    """Return an operator's pages whose time may depend on how long the log is."""
+    begin, half, end = (f"{now - timedelta(days=days):%Y-%m-%d}" for days in (30, 55, 10))
     return {
-        **{f"overview, {span}": f"{_ADMIN}/?range={span}" for span in ("1h", "24h", "7d", "30d")},
-        "overview, 30d of one tenant": f"{_ADMIN}/?range=30d&tenant=acme",
+        **{f"overview, {span}": f"{_ADMIN}/?range={span}" for span in ("24h", "7d", "30d", "90d")},
+        "overview, 46 days that are over, by tag": f"{_ADMIN}/?from={half}&to={end}&by=tag",
+        "overview, 30d of one tenant, by key": f"{_ADMIN}/?range=30d&tenant=acme&by=key",
         "requests, first page": _LOG,
         "requests, second page": f"{_LOG}?p=2",
         "requests of one tenant": f"{_LOG}?tenant_name=acme",
@@ -52,6 +53,17 @@ def pages(now: datetime) -> dict[str, str]:
         "one budget": f"{_ADMIN}/tenants/budget/1/change/",
         "buckets": f"{_ADMIN}/tenants/bucket/",
         "tenants": f"{_ADMIN}/tenants/tenant/",
+    }
+
+
+def own_pages(now: datetime) -> dict[str, str]:
+    """Return what somebody of a tenant looks at to see what they used."""
+    usage = f"/api/v1/usage?from={now - timedelta(days=85):%Y-%m-%d}&group_by"
+    return {
+        "their overview, 30d": f"{_ADMIN}/?range=30d",
+        "portal": "/",
+        "usage, 85 days by day and model": f"{usage}=day,model&limit=1000",
+        "usage, 85 days by key and tag": f"{usage}=key,tag&limit=1000",
     }
 
 
@@ -75,6 +87,7 @@ def prepare(gateway: GatewayProcess, rows: int, days: int) -> None:
     gateway.environment["MOBIUS_LOG_LEVEL"] = "INFO"
     give_past(gateway, days, _COPIED_A_DAY)  # also makes the partitions of those months
     make_operator(gateway)
+    make_members(gateway)
     url, started = gateway.environment["DATABASE_URL"], time.monotonic()
     for count in fill(url, rows, days):
         _say(f"{count:,} rows after {time.monotonic() - started:.0f} s")
@@ -84,11 +97,15 @@ def prepare(gateway: GatewayProcess, rows: int, days: int) -> None:
 
 def measure(gateway: GatewayProcess, times: int) -> list[Timed]:
     """Ask for each page; the first answer, which finds nothing in memory, is not counted."""
-    browser = Browser(gateway.url)
-    browser.password("root")
-    with closing(browser.client) as client:
-        client.timeout = 120
-        return [_timed(client, *page, times) for page in pages(datetime.now(UTC)).items()]
+    now = datetime.now(UTC)
+    found: list[Timed] = []
+    for name, asked in (("root", pages(now)), (_MEMBER, own_pages(now))):
+        browser = Browser(gateway.url)
+        browser.password(name)
+        with closing(browser.client) as client:
+            client.timeout = 120
+            found += [_timed(client, *page, times) for page in asked.items()]
+    return found
 
 
 def _timed(client: httpx2.Client, title: str, path: str, times: int) -> Timed:
