@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from llm_gateway.insight.histogram import counts
 from tests.harness.books import Books, Row
 from tests.harness.config import (
     SINCE,
@@ -81,6 +82,7 @@ def check_books(books: Books) -> None:
     hours = books.rows("llm_gateway_usagehour")
     assert sum(row["cost_nano"] for row in hours) == total
     assert sum(row["requests"] for row in hours) == len(log)
+    assert sum(sum(counts(int(row["latency"]))) for row in hours) == len(log)
 
 
 def plain(value: Any) -> Any:
