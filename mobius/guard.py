@@ -3,22 +3,29 @@
 The one place where an operator's second factor is asked for.
 """
 
+import logging
 from collections.abc import Awaitable, Callable
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
 from django.conf import settings
+from django.db import Error
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils import timezone
 
+from llm_gateway.errors import AuthUnavailableError, GatewayError, SecondFactorNeededError
 from mobius.headers import CONSOLE
 from tenants.auth import brings_credential
+from tenants.ids import new_id
 from tenants.signin import sessions
 from tenants.signin.pages import page
 from tenants.signin.rules import console_is_set_up, is_operator
 
 SIGN_IN, API, SIGN_OUT = "/sign-in/", "/api/", "/admin/logout/"
 _SAFE = {"GET", "HEAD", "OPTIONS"}
+_RETRY_AFTER_S = 2
+
+log = logging.getLogger(__name__)
 
 
 class Guard:
@@ -35,12 +42,12 @@ class Guard:
     def __call__(self, request: HttpRequest) -> object:
         if self._is_async:
             return self._later(request)
-        refused = _refusal(request) if _is_of_a_person(request) else None
+        refused = _looked_at(request) if _is_of_a_person(request) else None
         return refused or self._get_response(request)
 
     async def _later(self, request: HttpRequest) -> HttpResponseBase:
         # Who calls with a key needs no thread for a question about sessions.
-        if _is_of_a_person(request) and (refused := await sync_to_async(_refusal)(request)):
+        if _is_of_a_person(request) and (refused := await sync_to_async(_looked_at)(request)):
             return refused
         response = self._get_response(request)
         assert isinstance(response, Awaitable)  # noqa: S101 - for the type checker
@@ -56,6 +63,15 @@ def _is_of_the_console(request: HttpRequest) -> bool:
     return request.path.startswith((CONSOLE, SIGN_IN))
 
 
+def _looked_at(request: HttpRequest) -> HttpResponse | None:
+    """Return why the request goes no further: also where nobody can tell whose session it is."""
+    try:
+        return _refusal(request)
+    except Error as error:
+        log.warning("A session could not be looked up: %s", type(error).__name__)
+        return _unknown(request)
+
+
 def _refusal(request: HttpRequest) -> HttpResponse | None:
     """Return why the request goes no further; None when it does."""
     sessions.check(request, timezone.now().timestamp())
@@ -65,7 +81,7 @@ def _refusal(request: HttpRequest) -> HttpResponse | None:
         return None
     if _changes_something(request) and _lacks_second_factor(request):
         if request.path.startswith(API):
-            return _problem()
+            return _lacking()
         return page(request, "second_factor_needed", status=403)
     return None
 
@@ -86,13 +102,25 @@ def _lacks_second_factor(request: HttpRequest) -> bool:
     )
 
 
-def _problem() -> HttpResponse:
+def _unknown(request: HttpRequest) -> HttpResponse:
+    if request.path.startswith(API):
+        return _problem(
+            AuthUnavailableError("Sessions cannot be checked now.", retry_after_s=_RETRY_AFTER_S)
+        )
+    # No template: they ask who is signed in.
+    text = "Nobody can be recognised now: the database does not answer. Try again in a moment.\n"
+    headers = {"Retry-After": str(_RETRY_AFTER_S)}
+    return HttpResponse(text, status=503, content_type="text/plain", headers=headers)
+
+
+def _lacking() -> HttpResponse:
+    return _problem(
+        SecondFactorNeededError("Set a second factor up at /sign-in/mine/second-factor/ first.")
+    )
+
+
+def _problem(error: GatewayError) -> HttpResponse:
     # Imported on use: REST framework is not ready while middleware is.
     from llm_gateway.api.problems import problem  # noqa: PLC0415 - above
-    from llm_gateway.errors import SecondFactorNeededError  # noqa: PLC0415 - above
-    from tenants.ids import new_id  # noqa: PLC0415 - above
 
-    return problem(
-        SecondFactorNeededError("Set a second factor up at /sign-in/mine/second-factor/ first."),
-        new_id(),
-    )
+    return problem(error, new_id())

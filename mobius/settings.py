@@ -81,13 +81,14 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "mobius.compression.PageCompression",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    # before all that refuses: a refusal is a page too
+    "mobius.headers.PageHeaders",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "mobius.headers.PageHeaders",
     "mobius.guard.Guard",
 ]
 ROOT_URLCONF = "mobius.urls"

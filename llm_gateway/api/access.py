@@ -8,6 +8,7 @@ from typing import Any
 
 from asgiref.sync import sync_to_async
 from rest_framework.authentication import SessionAuthentication
+from rest_framework.exceptions import PermissionDenied
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from typing_extensions import override
@@ -93,12 +94,15 @@ async def _seated_caller(
 
 
 def _check_meant(request: Request, method: str) -> None:
-    """Raise REST framework's PermissionDenied for a change that no page of ours asked for.
+    """Raise PermissionDeniedError for a change that no page of ours asked for.
 
     A session's cookie comes along with whatever page asks.
     """
     if method not in {"GET", "HEAD"}:
-        SessionAuthentication().enforce_csrf(request)
+        try:
+            SessionAuthentication().enforce_csrf(request)
+        except PermissionDenied as forged:
+            raise PermissionDeniedError(str(forged.detail)) from None
 
 
 class Operators(BasePermission):
