@@ -75,6 +75,8 @@ def text_field(body: dict[str, Any], name: str, most: int) -> str | None:
         raise InvalidRequestError(
             f"'{name}' must be a text of up to {most} characters.", param=name
         )
+    if value is not None and "\x00" in value:
+        raise InvalidRequestError(f"'{name}' holds a character that is no text.", param=name)
     return value
 
 

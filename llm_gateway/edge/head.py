@@ -85,6 +85,9 @@ def _check_url(path: str, raw_path: bytes, query: bytes) -> None:
         raise UrlTooLongError(f"The path is over {LONGEST_PATH // 1024} KiB.")
     if len(query) > LONGEST_QUERY:
         raise UrlTooLongError(f"The query is over {LONGEST_QUERY // 1024} KiB.")
+    # No database keeps it, and no name has it.
+    if b"%00" in query or b"\0" in query:
+        raise MalformedRequestError("The query holds a character that is no text.")
     if not path.startswith("/") or _ODD_PATH.search(path):
         raise MalformedRequestError("The path is not in its plain form.")
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
 from typing import Any, ClassVar, TypeVar
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.db import models
 from django.forms import Media
 from django.http import HttpRequest, HttpResponseRedirect
@@ -48,6 +48,8 @@ def page_action(description: str, *, icon: str, variant: Any = None) -> Callable
 INPUTS: Any = {NanoUsdField: {"widget": UnfoldAdminTextInputWidget}}
 
 
+# Each is a condition on every column that is searched.
+MOST_WORDS = 20
 SLUG_SCRIPTS = ("xregexp.js", "xregexp.min.js", "urlify.js", "prepopulate.js")
 
 
@@ -119,6 +121,20 @@ class ConsoleAdmin(FromFile, ModelAdmin):  # type: ignore[misc] # the theme is n
 
     def _tenant(self, seat: Seat) -> Any:
         return seat.tenant if self.tenant_path == "tenant_name" else seat.tenant_id
+
+    @override
+    def get_search_results(
+        self, request: HttpRequest, queryset: models.QuerySet[Any], search_term: str
+    ) -> tuple[models.QuerySet[Any], bool]:
+        """Match every word; of so many that a database cannot take them, say so and find none."""
+        if len(search_term.split()) > MOST_WORDS:
+            text = f"Search for up to {MOST_WORDS} words."
+            messages.warning(request, text, fail_silently=True)
+            return queryset.none(), False
+        found: tuple[models.QuerySet[Any], bool] = super().get_search_results(
+            request, queryset, search_term
+        )
+        return found
 
     # --- which fields -----------------------------------------------------------------------
 
