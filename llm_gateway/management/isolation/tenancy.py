@@ -20,7 +20,7 @@ from msgspec import Struct
 
 from llm_gateway import models, vault
 from llm_gateway.insight.payloads import Payload, Side, sealed
-from llm_gateway.service import conversations, prompt_book
+from llm_gateway.service import conversations
 from tenants import keys
 from tenants.ids import new_id
 from tenants.models import (
@@ -194,11 +194,11 @@ def _provider(tenant: Tenant, mark: str) -> tuple[models.Provider, models.Model]
 
 
 def _prompt(tenant: Tenant, mark: str) -> str:
-    draft = prompt_book.draft_of([{"role": "user", "content": f"{mark}-text"}], None)
     row = models.Prompt.all_tenants_unsafe.create(
         tenant=tenant, name=f"{mark}-prompt", description=f"{mark}-about"
     )
-    models.PromptVersion.objects.create(prompt=row, number=1, messages=draft.messages)
+    said = [{"role": "user", "content": f"{mark}-text"}]
+    models.PromptVersion.objects.create(prompt=row, number=1, messages=said)
     return row.name
 
 
