@@ -37,9 +37,11 @@ def record(
 
     `actor` is a login, "apply FILE" or a public key id; `action` created, updated, removed, ….
     """
+    tenant = obj if isinstance(obj, Tenant) else getattr(obj, "tenant", None)
     AuditEvent.objects.create(
         actor=actor[:254],
-        tenant_name=_tenant_name(obj),
+        tenant_id=tenant.pk if tenant else None,
+        tenant_name=tenant.name if tenant else "",
         action=action,
         object_type=obj._meta.model_name or "",  # noqa: SLF001 - Django's public model API
         object_id=str(obj.pk),
@@ -55,11 +57,6 @@ def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, l
         for name in names
         if name not in _LEFT_OUT and before.get(name) != after.get(name)
     }
-
-
-def _tenant_name(obj: models.Model) -> str:
-    tenant = obj if isinstance(obj, Tenant) else getattr(obj, "tenant", None)
-    return tenant.name if tenant else ""
 
 
 def _plain(field: models.Field[Any, Any], value: object) -> object:

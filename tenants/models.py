@@ -416,6 +416,8 @@ class AuditEvent(models.Model):
 
     created_at = models.DateTimeField(auto_now_add=True, db_index=True)
     actor = models.CharField(max_length=254)
+    # Another tenant may have the name once this one is gone: by its id it is known whose this is.
+    tenant_id = models.BigIntegerField(null=True, db_index=True)
     tenant_name = models.CharField(max_length=128, blank=True, db_index=True)
     action = models.CharField(max_length=32)
     object_type = models.CharField(max_length=64)

@@ -26,7 +26,7 @@ ACTIONS = {
 class AuditEventAdmin(ReadOnlyAdmin):
     """Every change made in the console, by file and by API."""
 
-    tenant_path = "tenant_name"
+    tenant_path = "tenant_id"
     list_display = ("when", "actor", "did", "object_type", "object_name", "tenant_name", "changed")
     list_filter = (
         ("created_at", MomentFilter),

@@ -76,7 +76,7 @@ class ConsoleAdmin(FromFile, ModelAdmin):  # type: ignore[misc] # the theme is n
     compressed_fields = True
     warn_unsaved_form = True
     change_form_before_template = "admin/console/managed_by_file.html"
-    # A look-up of the tenant's id, or "tenant_name" where a copied name is all there is.
+    # A look-up of the tenant's id.
     tenant_path: ClassVar[str] = ""
 
     # --- whose rows -------------------------------------------------------------------------
@@ -87,7 +87,7 @@ class ConsoleAdmin(FromFile, ModelAdmin):  # type: ignore[misc] # the theme is n
         seat = seat_of(request)
         if seat is None or not (seat.operator or self.tenant_path):
             return rows.none()
-        return rows if seat.operator else rows.filter(**{self.tenant_path: self._tenant(seat)})
+        return rows if seat.operator else rows.filter(**{self.tenant_path: seat.tenant_id})
 
     @override
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
@@ -117,10 +117,7 @@ class ConsoleAdmin(FromFile, ModelAdmin):  # type: ignore[misc] # the theme is n
         return allowed and bool(self.tenant_path) and (obj is None or self._owns(seat, obj))
 
     def _owns(self, seat: Seat, obj: Any) -> bool:
-        return bool(attrgetter(self.tenant_path.replace("__", "."))(obj) == self._tenant(seat))
-
-    def _tenant(self, seat: Seat) -> Any:
-        return seat.tenant if self.tenant_path == "tenant_name" else seat.tenant_id
+        return bool(attrgetter(self.tenant_path.replace("__", "."))(obj) == seat.tenant_id)
 
     @override
     def get_search_results(

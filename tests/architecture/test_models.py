@@ -18,9 +18,11 @@ from tests.harness.database import Databases
 OURS = [model for model in apps.get_models() if model.__module__.startswith(("llm_", "tenants"))]
 CONFIGURATION = [model for model in OURS if getattr(model, "is_configuration", False)]
 OWNED = [model for model in OURS if issubclass(model, TenantOwned)]
-# Of the operator as well as of tenants: shared providers and sinks have none, and the log keeps
-# what outlives its tenant; an operator stops whatever runs.
-NOT_SCOPED = {"Provider", "RequestLog", "AlertSink", "Price", "TenantMargin", "StopAsked"}
+# Of the operator as well as of tenants: shared providers and sinks have none, and log and audit
+# keep what outlives its tenant; an operator stops whatever runs.
+NOT_SCOPED = {"Provider", "RequestLog", "AlertSink", "Price", "TenantMargin", "StopAsked"} | {
+    "AuditEvent"
+}
 
 
 @pytest.fixture

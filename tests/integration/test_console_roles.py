@@ -15,7 +15,7 @@ from django.urls import NoReverseMatch, resolve, reverse
 
 from llm_gateway.access import AUTHZ_MATRIX, Staff
 from llm_gateway.insight.overview import DIMENSIONS
-from tenants.models import ApiKey, Budget, Member, Tenant
+from tenants.models import ApiKey, AuditEvent, Budget, Member, Tenant
 from tenants.rights import FIELD_MATRIX, ROLES, ROW_MATRIX, Role, field_of, reaches, rows_of
 from tests.integration.seated import Town, sum_up_log
 
@@ -61,6 +61,15 @@ def test_every_list_shows_ones_own_or_is_refused(role: Role, ours: Town, theirs:
         assert answer.status_code == (HTTPStatus.OK if sees else HTTPStatus.FORBIDDEN), name
         if sees and name != "RunningNow":
             assert shows(answer, ours.mark), name
+
+
+def test_who_takes_a_name_sees_nothing_of_who_had_it(ours: Town, theirs: Town) -> None:
+    named = theirs.tenant.name
+    Tenant.objects.filter(pk=theirs.tenant.pk).update(name="gone")
+    Tenant.objects.filter(pk=ours.tenant.pk).update(name=named)
+    events = ours.client("owner").get(page(AuditEvent, "changelist"))
+    assert shows(events, ours.mark)
+    assert not shows(events, theirs.mark)
 
 
 @pytest.mark.parametrize("role", ROLES)
