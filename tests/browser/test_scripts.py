@@ -16,7 +16,7 @@ from tests.harness.gateway import GatewayProcess, installed
 from tests.harness.people import make_operator
 from tests.legs import Figure
 
-pytestmark = pytest.mark.promise("S13")
+pytestmark = [pytest.mark.promise("S13"), pytest.mark.timed]
 
 # Each is in every name and text of a tenant that has a row of everything.
 CORPUS = (

@@ -3,6 +3,7 @@
 `scorecard.md` F4: by themselves, with Redis stopped, frozen and emptied, and by hand.
 """
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -137,7 +138,8 @@ def check_story(changes: list[Change], figure: Figure) -> None:
     flaps = len(steps(changes)) - len(expected)
     figure("changes beyond those of one failure and one return", flaps, "0")
     assert steps(changes) == expected
-    assert changes[0].reason == "5 failures in a row" or "calls failed" in changes[0].reason
+    # Several may have counted the last of them at once.
+    assert re.fullmatch(r"([5-9]|10) failures in a row|.*calls failed.*", changes[0].reason)
     assert changes[0].error == "server"
     assert all(earlier.at <= later.at for earlier, later in pairwise(changes))
 
