@@ -1,7 +1,7 @@
 """A pytest plugin: what was late beside the other worker is tried again, alone.
 
 On two busy cores a test may fail for want of a processor, which says nothing of the product: a test
-marked `timed`, and whatever fails by `LateError`. Such a failure is printed and decides nothing;
+marked `timed`, and whatever waited for too long. Such a failure is printed and decides nothing;
 what the test says when it has the machine to itself does. Anything else, wrong money before all,
 fails the run at once.
 """
@@ -10,11 +10,9 @@ from collections.abc import Generator
 
 import pytest
 
-from tests.harness.together import LateError
-
 MARK = "timed"
 MOST = 30  # more is no accident of a moment
-_LATE = f"{LateError.__module__}.{LateError.__qualname__}"
+_LATE = {"LateError", "TimeoutError", "TimeoutExpired", "ReadTimeout", "ConnectTimeout"}
 _OUTCOME = "beside"
 
 
@@ -54,4 +52,6 @@ class Again:
 
 
 def _late(report: pytest.TestReport) -> bool:
-    return MARK in report.keywords or _LATE in report.longreprtext
+    crash = getattr(report.longrepr, "reprcrash", None)
+    error = crash.message.partition(":")[0].rpartition(".")[2] if crash else ""
+    return MARK in report.keywords or error in _LATE
