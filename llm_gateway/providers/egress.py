@@ -12,7 +12,7 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import aiohttp
@@ -185,9 +185,10 @@ class Egress:
         gate = self._gate(call.endpoint)
         await gate.enter(call.whose, deadline=deadline)
         try:
-            return self._mock.answer(call.endpoint, call.outgoing, watch, gate.leave)
+            leave = partial(gate.leave, call.whose)
+            return self._mock.answer(call.endpoint, call.outgoing, watch, leave)
         except BaseException:
-            gate.leave()
+            gate.leave(call.whose)
             raise
 
     async def _enter(self, call: _Call, deadline: float) -> tuple[Callable[[], None], _Pool]:
@@ -200,7 +201,7 @@ class Egress:
         def leave() -> None:
             pool.used_at = self._loop.time()
             pool.busy -= 1
-            gate.leave()
+            gate.leave(call.whose)
 
         return leave, pool
 

@@ -5,7 +5,7 @@ another target can still take over.
 """
 
 import math
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -45,7 +45,8 @@ from llm_gateway.providers.upstream import (
 from llm_gateway.resilience.breaker import Verdict
 from llm_gateway.routing.ways import way_of
 from llm_gateway.service import bounds, settling
-from llm_gateway.service.answers import Speaking, Translation, translate_whole, translation
+from llm_gateway.service.answers import Speaking, Translation, read_whole, translation
+from llm_gateway.service.guarding import answer_guard
 from llm_gateway.service.inbound import Inbound
 from llm_gateway.service.rates import rate_error
 from llm_gateway.service.runtime import Runtime
@@ -67,6 +68,7 @@ from tenants.money.applicable import applicable
 from tenants.secrets import SecretError
 
 if TYPE_CHECKING:
+    from llm_gateway.guardrails.window import Looker
     from tenants.money.claims import Kept
 
 # Others spend from the same budget meanwhile; and a shorter limit may be longer to write.
@@ -90,6 +92,8 @@ class CircuitOpen(Exception):  # noqa: N818 - not a failure: the target is passe
 
 class Attempt:
     """One call to one target on behalf of one client request."""
+
+    lookers: "Sequence[Looker]" = ()  # at what is answered
 
     def __init__(
         self, runtime: Runtime, inbound: Inbound, call: Call, target: Target, number: int
@@ -338,12 +342,13 @@ class Attempt:
         chats = self.call.operation == "chat"
         body = await upstream.read(LONGEST_CHAT if chats else LONGEST_BODY)
         upstream.content_seen()
-        self.head, self.tail, self.facts = translate_whole(self._speaking(), body)
+        write, self.facts = read_whole(self._speaking(), body)
         if self.facts.error is not None:
             raise self.facts.error
         self._token_seen()
         self.facts.complete = True
         self._check_refused()
+        self.head, self.tail = write()
 
     async def rest(self) -> AsyncIterator[bytes]:
         """Yield what follows `head`; when it ends, only `tail` is left. Raises UpstreamError."""
@@ -435,6 +440,8 @@ class Attempt:
         call = self.call
         if self.provider.quirks.usage_unasked and self.adapter is self.inbound.door:
             call = replace(call, wants_usage=True)
+        guard = answer_guard(self.inbound)
+        self.lookers = guard.lookers if guard is not None else ()
         return Speaking(
             self.inbound.door,
             self.adapter,
@@ -442,6 +449,7 @@ class Attempt:
             self.deployment.name,
             str(self.inbound.request_id),
             int(self.runtime.wall_clock()),
+            guard,
         )
 
     @property
