@@ -20,6 +20,7 @@ LONGEST_BARREN = 64 * 1024
 _LONGEST_HEADER = 16 * 1024
 # A longer body is written in pieces while the answer is awaited: it may be refused half-way.
 _AT_ONCE = 64 * 1024
+_TLS_BUFFER = 16 * 1024
 _SWITCHING, _FIRST_FINAL = 101, 200
 _NOT_HTTP = "The provider's answer is not HTTP."
 
@@ -147,6 +148,10 @@ class Conversation(asyncio.BufferedProtocol):
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
+        # TLS has a buffer of its own, which is to grow by one read at most while ours is full.
+        bound = getattr(transport, "set_read_buffer_limits", None)
+        if bound is not None:
+            bound(_TLS_BUFFER)
 
     @override
     def get_buffer(self, sizehint: int) -> memoryview:

@@ -11,6 +11,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from tests.harness.database import SqliteDatabases
 from tests.harness.dialects import OPENAI, fetch
 from tests.harness.gateway import GatewayProcess, installed
 from tests.harness.processes import memory_bytes
+from tests.harness.tls_door import TlsDoor
 from tests.harness.together import until
 from tests.legs import Figure
 from tests.upstream.client import Upstream
@@ -35,6 +37,8 @@ LONG = stream(*["x" * PIECE] * PIECES).but(obeys_limit=False)
 POURED = 16 * KIB * KIB
 EVENT = b'data: {"id":"c","choices":[{"index":0,"delta":{"content":"%b"}}]}\n\n' % (b"x" * PIECE)
 MOST_EACH = 256 * KIB
+# Here the TLS library reads up to 256 KiB at once, and keeps them until they can be decrypted.
+MOST_EACH_TLS = 1024 * KIB
 CUT, IDLE_S, CUT_WITHIN_S = 20, 3, 10
 LEISURELY_S = 600
 # The first pay for what there is once; a provider's pool has 100 connections for all.
@@ -46,11 +50,11 @@ IN_FORCE_S = 1.5
 pytestmark = [pytest.mark.promise("F7"), pytest.mark.timed]
 
 
-def configure(gateway: GatewayProcess, upstream: Upstream, idle_s: int) -> None:
+def configure(gateway: GatewayProcess, base_url: str, idle_s: int) -> None:
     settings = {"caller_idle_seconds": idle_s, "pre_stop_seconds": 0}
-    openai = openai_provider(upstream.base_url, on_disconnect="abort", max_concurrent_requests=400)
+    openai = openai_provider(base_url, on_disconnect="abort", max_concurrent_requests=400)
     wanted = configuration(
-        upstream.base_url,
+        base_url,
         providers=[openai],
         models=[model("alpha")],
         routes=[],
@@ -75,13 +79,17 @@ def serving(
     upstream.reset()
     upstream.script("long", LONG)
     with installed(databases, home, output) as gateway:
-        configure(gateway, upstream, idle_s)
+        configure(gateway, upstream.base_url, idle_s)
         gateway.serve(mutant=mutant)
-        # Once all of it, so that what this takes of memory is taken.
-        for _ in range(3):
-            told = OPENAI.ask(gateway.url, "alpha", stream=True, content="[[script:long]]")
-            assert len(told.body) > PIECE * PIECES
+        warm_up(gateway)
         yield gateway
+
+
+def warm_up(gateway: GatewayProcess) -> None:
+    """Take the whole of some answers, so that what this takes of memory is taken."""
+    for _ in range(3):
+        told = OPENAI.ask(gateway.url, "alpha", stream=True, content="[[script:long]]")
+        assert len(told.body) > PIECE * PIECES
 
 
 @pytest.fixture(scope="module")
@@ -144,38 +152,74 @@ async def asked_s(port: int) -> float:
     return min(p99s)
 
 
+@dataclass(frozen=True, slots=True)
+class Readers:
+    """What those cost who take nothing."""
+
+    each: float  # bytes
+    sent: int  # bytes, by the provider that sent most
+    slower: float  # what others' p99 is, times before
+
+
+def taking_nothing(gateway: GatewayProcess, upstream: Upstream) -> Readers:
+    upstream.script("long", poured(EVENT, POURED))
+    books, (pid,) = Books(gateway), gateway.workers
+    settled = len(books.terminal())
+    before_s = asyncio.run(asked_s(gateway.port))
+    with ExitStack() as open_:
+        for _ in range(FIRST):
+            open_.enter_context(reader(gateway))
+        standing(upstream, FIRST)
+        memory = memory_bytes(pid)
+        for _ in range(FURTHER):
+            open_.enter_context(reader(gateway))
+        sent = standing(upstream, FURTHER)
+        each = (memory_bytes(pid) - memory) / FURTHER
+        slower = asyncio.run(asked_s(gateway.port)) / before_s
+    # Who leaves is settled, before others count on this gateway.
+    books.until_settled(settled + FIRST + FURTHER + 2 * ROUNDS * ASKED, 60)
+    return Readers(each, max(sent), slower)
+
+
 def test_who_takes_nothing_costs_little_and_holds_its_provider_back(
     slow: GatewayProcess, upstream_process: Upstream, figure: Figure
 ) -> None:
-    configure(slow, upstream_process, LEISURELY_S)
-    upstream_process.script("long", poured(EVENT, POURED))
-    books, (pid,) = Books(slow), slow.workers
-    settled = len(books.terminal())
-    before_s = asyncio.run(asked_s(slow.port))
-    with ExitStack() as open_:
-        for _ in range(FIRST):
-            open_.enter_context(reader(slow))
-        standing(upstream_process, FIRST)
-        memory = memory_bytes(pid)
-        for _ in range(FURTHER):
-            open_.enter_context(reader(slow))
-        sent = standing(upstream_process, FURTHER)
-        each = (memory_bytes(pid) - memory) / FURTHER
-        slower = asyncio.run(asked_s(slow.port)) / before_s
-    figure("who takes nothing, KiB each", each / KIB, "≤ 256")
-    figure("their providers sent, MiB of 16", max(sent) / KIB / KIB, "< 16")
-    figure("others meanwhile, p99, times before", slower, "≤ 1.1")
-    assert each <= MOST_EACH
-    assert max(sent) < POURED
-    assert slower <= SLOWER
-    # Who leaves is settled, before others count on this gateway.
-    books.until_settled(settled + FIRST + FURTHER + 2 * ROUNDS * ASKED, 60)
+    configure(slow, upstream_process.base_url, LEISURELY_S)
+    readers = taking_nothing(slow, upstream_process)
+    figure("who takes nothing, KiB each", readers.each / KIB, "≤ 256")
+    figure("their providers sent, MiB of 16", readers.sent / KIB / KIB, "< 16")
+    figure("others meanwhile, p99, times before", readers.slower, "≤ 1.1")
+    assert readers.each <= MOST_EACH
+    assert readers.sent < POURED
+    assert readers.slower <= SLOWER
+
+
+def test_behind_tls_they_cost_what_its_library_holds(
+    sqlite_databases: SqliteDatabases,
+    upstream: Upstream,
+    tmp_path: Path,
+    output: Path,
+    figure: Figure,
+) -> None:
+    upstream.script("long", LONG)
+    with (
+        TlsDoor(upstream.port, tmp_path) as door,
+        installed(sqlite_databases, tmp_path, output) as gateway,
+    ):
+        gateway.environment["SSL_CERT_FILE"] = str(door.certificate)
+        configure(gateway, f"https://127.0.0.1:{door.port}/v1", LEISURELY_S)
+        gateway.serve(mutant="unhurried")
+        warm_up(gateway)
+        readers = taking_nothing(gateway, upstream)
+    figure("over TLS, KiB each", readers.each / KIB, "≤ 1024")
+    assert readers.each <= MOST_EACH_TLS
+    assert readers.sent < POURED
 
 
 def test_who_takes_nothing_is_cut(
     slow: GatewayProcess, upstream_process: Upstream, figure: Figure
 ) -> None:
-    configure(slow, upstream_process, IDLE_S)
+    configure(slow, upstream_process.base_url, IDLE_S)
     upstream_process.script("long", LONG)
     books = Books(slow)
     before = len(books.terminal())
