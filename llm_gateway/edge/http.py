@@ -15,9 +15,9 @@ from typing import Any
 
 import msgspec
 
+from llm_gateway.edge.bodies import MAX_BODY, SMALL, Held
 from llm_gateway.errors import (
     InvalidRequestError,
-    OverloadedError,
     RequestTimeoutError,
     TooLargeError,
     UnsupportedEncodingError,
@@ -30,10 +30,6 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
-MAX_BODY = 32 * 1024 * 1024
-MAX_BODIES_IN_FLIGHT = 256 * 1024 * 1024
-# Larger ones are counted, so often.
-SMALL, COPIES = 64 * 1024, 3
 BODY_SECONDS, SLOWEST_BYTES_PER_SECOND = 60.0, 1024
 
 JSON = (b"content-type", b"application/json")
@@ -42,36 +38,6 @@ SSE = (b"content-type", b"text/event-stream; charset=utf-8")
 encode = msgspec.json.Encoder().encode
 
 log = logging.getLogger(__name__)
-
-
-class Bodies:
-    """The memory that larger request bodies take, bounded for the process.
-
-    A body is there as it came, parsed, and as it is sent on: from its first byte to the end of its
-    request it counts three times.
-    """
-
-    def __init__(self, most: int = MAX_BODIES_IN_FLIGHT) -> None:
-        self.left = most
-
-
-class Held:
-    """What one body takes of it."""
-
-    def __init__(self, bodies: Bodies) -> None:
-        self._bodies, self._taken = bodies, 0
-
-    def take(self, size: int) -> None:
-        """Take room for so many bytes of a body. Raises OverloadedError."""
-        room = size * COPIES
-        if room > self._bodies.left:
-            raise OverloadedError("Too many large requests at once.", retry_after_s=1)
-        self._bodies.left -= room
-        self._taken += room
-
-    async def give_back(self) -> None:
-        self._bodies.left += self._taken
-        self._taken = 0
 
 
 def check_head(headers: Mapping[bytes, bytes], most: int = MAX_BODY) -> int:
@@ -92,15 +58,14 @@ def check_head(headers: Mapping[bytes, bytes], most: int = MAX_BODY) -> int:
 
 
 async def read_body(
-    receive: Receive, declared: int, bodies: Bodies, closing: Scope, most: int = MAX_BODY
+    receive: Receive, declared: int, held: Held, closing: Scope, most: int = MAX_BODY
 ) -> bytes:
-    """Return the whole body, within size, time and what the process may hold until `closing`."""
+    """Return the whole body, within size, time and what may be `held` until `closing`."""
     message = await receive()
     body: bytes = _checked(message)
     more = message.get("more_body", False)
     if not more and len(body) <= SMALL:
         return body
-    held = Held(bodies)
     closing.on_close(held.give_back)
     held.take(len(body))
     if not more:
