@@ -1,7 +1,6 @@
 """Run the gateway as its operators do: a home, an environment, `manage.py` and its server."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -13,7 +12,8 @@ from typing import Any
 
 from tests.harness.canary import canary, master_key
 from tests.harness.database import Databases, Migrate
-from tests.harness.processes import PROJECT, Process, command_line, free_port, unused
+from tests.harness.nursery import KEPT, READ_EARLY, nursery
+from tests.harness.processes import Process, command_line, free_port, unused
 
 READY = "Mobius is ready on "
 START_LIMIT_S = 60
@@ -23,8 +23,7 @@ MASTER_KEY, SECRET_KEY = master_key(), canary("django-secret-key")
 
 def environment(home: Path, database_url: str, redis_url: str = "") -> dict[str, str]:
     """Return all a gateway process may know; nothing of the tests' own environment leaks in."""
-    kept = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR") if name in os.environ}
-    return kept | {
+    return KEPT | {
         "HOME": str(home),
         "PYTHONUNBUFFERED": "1",
         "MOBIUS_HOME": str(home),
@@ -54,16 +53,12 @@ def manage(
     stem = unused(output, f"manage-{arguments[0]}")
     out, err = stem.with_suffix(".out"), stem.with_suffix(".err")
     with out.open("wb") as stdout, err.open("wb") as stderr:
-        code = subprocess.run(  # noqa: S603 - our own command
-            [sys.executable, "manage.py", *arguments],
-            cwd=PROJECT,
-            env=dict(variables),
-            stdin=subprocess.DEVNULL,
-            stdout=stdout,
-            stderr=stderr,
-            timeout=timeout_s,
-            check=False,
-        ).returncode
+        child = nursery().start(["manage.py", *arguments], variables, stdout=stdout, stderr=stderr)
+        try:
+            code = child.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            child.send_signal(signal.SIGKILL)
+            raise
     return Run(code, out.read_text(), err.read_text())
 
 
@@ -125,7 +120,9 @@ class GatewayProcess:
         command += ["--port", str(self.port), "--workers", str(workers)]
         self._spawning = workers > 1
         stem = unused(self.output, "serve")
-        self.process = Process(command, stem, self.environment | variables)
+        variables = self.environment | variables
+        forked = not self._spawning and not READ_EARLY & variables.keys()
+        self.process = Process(command, stem, variables, forked=forked)
         self.process.wait_for_line(READY, START_LIMIT_S)
         return self
 

@@ -415,6 +415,8 @@ AFTER_DJANGO: Mapping[str, Sequence[tuple[str, str, object]]] = {
         ("llm_gateway.consumers", "may", _allowed),
         ("llm_gateway.landing.views", "seated", _allowed),
     ],
+    "unranked": [("tenants.admin.base", "ConsoleAdmin._may", _allowed)],
+    "unprotected": [("llm_gateway.configuration.managed", "Members.check", _nothing)],
     "storeless": [
         ("tenants.auth", "load_caller", _away),
         ("llm_gateway.service.credentials", "seat_of_session", _away),
@@ -465,7 +467,7 @@ MUTANTS: Mapping[str, Sequence[tuple[object, str, object]]] = {
     "boundless": [(ledger, "MOST_WAITING", sys.maxsize), (ledger, "ADMIT_S", 3600.0)],
     "patient": [
         (gate, "_BURST", 1e6),
-        (gate, "_STANDING", 1e6),
+        (gate, "_STANDING_S", 3600.0),
         (egress, "_PROVIDER_WAIT_S", 3600.0),
     ],
     "amnesic": [(Spool, "write", _forget)],

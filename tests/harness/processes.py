@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from tests.harness.nursery import Child, nursery
+
 PROJECT = Path(__file__).resolve().parents[2]
 
 
@@ -53,7 +55,8 @@ def unused(folder: Path, stem: str) -> Path:
 class Process:
     """A process in a group of its own; `stem` names its output files, `.out` and `.err`.
 
-    `user` runs it instead of ours, which root alone may ask for.
+    `user` runs it instead of ours, which root alone may ask for. One that is `forked` is a program
+    of ours, and starts without importing what all of them import.
     """
 
     def __init__(
@@ -63,19 +66,27 @@ class Process:
         environment: Mapping[str, str],
         *,
         user: str | None = None,
+        forked: bool = False,
     ) -> None:
         self.out, self.err = stem.with_suffix(".out"), stem.with_suffix(".err")
+        self._process: subprocess.Popen[bytes] | Child
         with self.err.open("wb") as err:
-            self._process = subprocess.Popen(  # noqa: S603 - our own command
-                command,
-                cwd=PROJECT,
-                env=dict(environment),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=err,
-                start_new_session=True,
-                user=user,
-            )
+            if forked:
+                _, *arguments = command
+                self._process = nursery().start(
+                    arguments, environment, stdout=subprocess.PIPE, stderr=err
+                )
+            else:
+                self._process = subprocess.Popen(  # noqa: S603 - our own command
+                    command,
+                    cwd=PROJECT,
+                    env=dict(environment),
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=err,
+                    start_new_session=True,
+                    user=user,
+                )
         self.pid = self._process.pid
         self._said = threading.Condition()
         self._lines: list[str] = []

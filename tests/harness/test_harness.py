@@ -80,10 +80,15 @@ def test_an_absent_leg_is_named_and_fails_in_ci() -> None:
         services.absent("Redis", "gone", {"CI": "true"})
 
 
-@pytest.fixture
-def said(tmp_path: Path) -> Callable[[str], Process]:
+@pytest.fixture(params=["started", "forked"])
+def said(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], Process]:
     def run(program: str) -> Process:
-        return Process([sys.executable, "-uc", program], unused(tmp_path, "said"), os.environ)
+        path = unused(tmp_path, "program").with_suffix(".py")
+        path.write_text(program)
+        command, told = [sys.executable, "-u", str(path)], unused(tmp_path, "said")
+        if request.param == "started":
+            return Process(command, told, os.environ)
+        return Process([sys.executable, str(path)], told, os.environ, forked=True)
 
     return run
 
@@ -111,6 +116,24 @@ def test_killing_takes_the_whole_group(said: Callable[[str], Process]) -> None:
     process.kill9()  # returns once nobody holds the output any more
     assert process.exit_code == -9
     assert process.wait(0) == -9
+
+
+def test_a_forked_program_has_read_nothing_yet(tmp_path: Path) -> None:
+    path = tmp_path / "program.py"
+    path.write_text(
+        "import os, sys\n"
+        "from django.conf import settings\n"
+        "files = [name for name in os.listdir('/proc/self/fd') if int(name) > 2]\n"
+        "print('told', settings.configured, dict(os.environ), sys.argv[1:], len(files))\n"
+        "print('aiohttp' in sys.modules, __name__, os.getsid(0) == os.getpid())\n"
+    )
+    command = [sys.executable, str(path), "--now"]
+    process = Process(command, tmp_path / "said", {"ONE": "1"}, forked=True)
+    assert process.wait(30) == 0
+    # The one file is the folder that is being read.
+    told = "told False {'ONE': '1'} ['--now'] 1\nTrue __main__ True\n"
+    assert (tmp_path / "said.out").read_text() == told
+    assert (tmp_path / "said.err").read_text() == ""
 
 
 def test_leaks_are_found_in_plain_and_in_base64(tmp_path: Path) -> None:
