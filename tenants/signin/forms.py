@@ -4,7 +4,11 @@ from typing import Any, ClassVar
 
 from django import forms
 from django.contrib.auth.forms import PasswordChangeForm, SetPasswordForm
-from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldAdminTextInputWidget
+from unfold.widgets import (
+    UnfoldAdminEmailInputWidget,
+    UnfoldAdminPasswordWidget,
+    UnfoldAdminTextInputWidget,
+)
 
 
 def _password(autocomplete: str) -> forms.CharField:
@@ -21,6 +25,16 @@ class SignInForm(forms.Form):
         widget=UnfoldAdminTextInputWidget({"autocomplete": "username", "autofocus": True}),
     )
     password = _password("current-password")
+
+
+class EmailForm(forms.Form):
+    """The e-mail of who forgot their password."""
+
+    email = forms.EmailField(
+        label="E-mail",
+        max_length=254,
+        widget=UnfoldAdminEmailInputWidget({"autocomplete": "email", "autofocus": True}),
+    )
 
 
 class CodeForm(forms.Form):

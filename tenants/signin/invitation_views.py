@@ -10,6 +10,7 @@ from django.utils import timezone
 from typing_extensions import override
 
 from tenants import audit
+from tenants.models import Member
 from tenants.signin import sessions
 from tenants.signin.forms import NewPasswordForm
 from tenants.signin.invitations import tokens
@@ -28,8 +29,10 @@ class InvitationView(PasswordResetConfirmView):
     @override
     def get_user(self, uidb64: str) -> User | None:
         user = super().get_user(uidb64)
-        is_ours = isinstance(user, User) and user.is_active and not must_use_sso(user.email)
-        return user if is_ours else None
+        if not isinstance(user, User) or not user.is_active or must_use_sso(user.email):
+            return None
+        # Who takes the member away again takes the invitation back.
+        return user if Member.all_tenants_unsafe.filter(user=user).exists() else None
 
     @override
     def form_valid(self, form: Any) -> HttpResponse:

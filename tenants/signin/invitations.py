@@ -1,10 +1,14 @@
 """Invite a member: a link, good once and for three days, by which they choose a password.
 
-Whoever has the link becomes the person of that address. So it is shown to operators alone, and
-who has a way to sign in already needs none: their link would open what they have elsewhere.
+Whoever has the link becomes the person of that address. So it is shown to operators alone; people
+of a tenant have it mailed, which proves the address. And who has a way to sign in already needs
+none: their link would open what they have elsewhere.
 """
 
+import math
+from datetime import datetime
 from smtplib import SMTPException
+from typing import cast
 
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -16,6 +20,8 @@ from django.utils.encoding import force_bytes
 from django.utils.http import urlsafe_base64_encode
 
 from tenants.models import Member
+from tenants.rights import Role, reaches
+from tenants.signin.attempts import letters
 from tenants.signin.models import SignIn
 from tenants.signin.people import UnknownPersonError, join_tenants, make_user, user_of
 from tenants.signin.rules import must_use_sso
@@ -50,6 +56,17 @@ def invite(member: Member) -> str:
         raise NotInvitedError(str(error)) from None
     name = urlsafe_base64_encode(force_bytes(user.pk))
     return reverse("sign-in-invitation", args=[name, tokens.make_token(user)])
+
+
+def check_may_mail(role: Role | None, member: Member, now: datetime) -> None:
+    """Raise NotInvitedError where somebody of this role of the tenant may not invite a member."""
+    if not reaches(role, cast("Role", member.role)):
+        raise NotInvitedError(f"Your role is below {member.role}: ask somebody above you.")
+    if not settings.MAIL_IS_SET:
+        raise NotInvitedError("This gateway sends no mail: ask an operator for a link.")
+    if wait_s := letters.begin(member.email, now):
+        minutes = math.ceil(wait_s / 60)
+        raise NotInvitedError(f"Enough letters went to {member.email}: wait {minutes} minutes.")
 
 
 def mail(member: Member, link: str) -> bool:

@@ -41,6 +41,18 @@ class SignIn(models.Model):
         return f"how {self.user} signs in"
 
 
+class SignInAttempt(models.Model):
+    """How many attempts somebody has made until a window ends; who it was, as a digest."""
+
+    who = models.CharField(max_length=64, primary_key=True)
+    until = models.DateTimeField(db_index=True)
+    count = models.PositiveIntegerField(default=0)
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.count} attempts"
+
+
 class Authenticator(TOTPDevice):  # type: ignore[misc] # django-otp is not typed
     """An authenticator app, whose secret the database alone does not give away."""
 

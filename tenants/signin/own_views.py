@@ -7,6 +7,7 @@ from django.contrib.auth.mixins import LoginRequiredMixin
 from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
+from django.utils import timezone
 from django.utils.decorators import method_decorator
 from django.views import View
 from django.views.decorators.debug import sensitive_post_parameters
@@ -58,11 +59,11 @@ class PasswordView(OwnView):
         user = self.person()
         form = ChangePasswordForm(user, request.POST)
         # Who found an open session guesses the password no faster than anybody else.
-        if wait_s := names.begin(user.get_username().casefold()):
+        if wait_s := names.begin(user.get_username(), timezone.now()):
             return wait_page(request, "form", _password_page(form), wait_s)
         if must_use_sso(user.email) or not form.is_valid():
             return page(request, "form", _password_page(form), status=400)
-        names.forgive(user.get_username().casefold())
+        names.forgive(user.get_username())
         form.save()
         sessions.keep_after_password_change(request, user)
         audit.record(user.get_username(), "password", user)

@@ -1,4 +1,4 @@
-"""Where a person goes after signing in: where they wanted to, if that is here, or home."""
+"""Where a person comes from, and goes on to: where they wanted to, if that is here, or home."""
 
 from django.contrib.auth.models import User
 from django.http import HttpRequest
@@ -18,3 +18,8 @@ def wanted(request: HttpRequest) -> str:
 
 def home(user: User) -> str:
     return reverse("admin:index") if is_operator(user) else "/"
+
+
+def address_of(request: HttpRequest) -> str:
+    """Return where a request comes from; behind a listed proxy, what that says."""
+    return str(request.META.get("REMOTE_ADDR", ""))

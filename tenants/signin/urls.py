@@ -5,6 +5,7 @@ from django.urls import path
 from tenants.signin import own_views as own
 from tenants.signin import sso_views, views
 from tenants.signin.invitation_views import InvitationView
+from tenants.signin.reset_views import ForgottenView, ResetView
 from tenants.signin.sso import CALLBACK
 
 urlpatterns = [
@@ -13,6 +14,8 @@ urlpatterns = [
     path("sso/", sso_views.SsoView.as_view(), name="sign-in-sso"),
     path("sso/callback/", sso_views.SsoCallbackView.as_view(), name=CALLBACK),
     path("invitation/<uidb64>/<token>/", InvitationView.as_view(), name="sign-in-invitation"),
+    path("forgotten/", ForgottenView.as_view(), name="sign-in-forgotten"),
+    path("reset/<uidb64>/<token>/", ResetView.as_view(), name="sign-in-reset"),
     path("out/", views.SignOutView.as_view(), name="sign-out"),
     path("mine/", own.MineView.as_view(), name="sign-in-mine"),
     path("mine/password/", own.PasswordView.as_view(), name="sign-in-password"),

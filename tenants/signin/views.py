@@ -17,7 +17,7 @@ from tenants.signin import second_factor, sessions
 from tenants.signin.attempts import addresses, names
 from tenants.signin.forms import CodeForm, SignInForm
 from tenants.signin.pages import page, wait_page
-from tenants.signin.places import home, wanted
+from tenants.signin.places import address_of, home, wanted
 from tenants.signin.rules import must_use_sso
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ class SignInView(View):
             return page(request, "password", context, status=400)
         name = form.cleaned_data["username"].strip()
         if wait_s := _begin(request, name):
-            log.warning("Sign-in: too many attempts from %s", _address(request))
+            log.warning("Sign-in: too many attempts from %s", address_of(request))
             return wait_page(request, "password", context, wait_s)
         user = None if must_use_sso(name) else _authenticate(request, name, form)
         if user is None or must_use_sso(user.email):
@@ -92,16 +92,13 @@ class SignOutView(View):
 
 def _begin(request: HttpRequest, name: str) -> float:
     """Count an attempt; return the seconds to wait, 0 when it may be made."""
-    return addresses.begin(_address(request)) or names.begin(name.casefold())
+    now = timezone.now()
+    return addresses.begin(address_of(request), now) or names.begin(name, now)
 
 
 def _forgive(request: HttpRequest, name: str) -> None:
-    addresses.forgive(_address(request))
-    names.forgive(name.casefold())
-
-
-def _address(request: HttpRequest) -> str:
-    return str(request.META.get("REMOTE_ADDR", ""))
+    addresses.forgive(address_of(request))
+    names.forgive(name)
 
 
 def _authenticate(request: HttpRequest, name: str, form: SignInForm) -> User | None:
@@ -115,9 +112,9 @@ def _authenticate(request: HttpRequest, name: str, form: SignInForm) -> User | N
 def _refusal(request: HttpRequest, name: str, user: User | None) -> str:
     """Log a refusal and return what is said of it; what was typed may be anything, a password."""
     if settings.OIDC is not None and (user is not None or must_use_sso(name)):
-        log.warning("Sign-in: a password where single sign-on is due, from %s", _address(request))
+        log.warning("Sign-in: a password where single sign-on is due, from %s", address_of(request))
         return f"This address signs in with {settings.OIDC.name}."
-    log.warning("Sign-in: a wrong name or password from %s", _address(request))
+    log.warning("Sign-in: a wrong name or password from %s", address_of(request))
     return _WRONG
 
 

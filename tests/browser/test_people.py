@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.browser import actions
+from tests.browser.audit import faults
 from tests.browser.conftest import opened
 from tests.browser.tab import Tab
 from tests.harness.canary import canary
@@ -24,6 +25,14 @@ pytestmark = pytest.mark.timed
 OURS, THEIRS = canary("api-key-ours"), canary("api-key-theirs")
 ROLES = ("viewer", "member", "admin")
 FOREIGN = "globex"
+MONEY = "/admin/money/"
+_FORGOTTEN = """
+from datetime import timedelta
+from django.utils import timezone
+from tenants.models import ApiKey
+long_ago = timezone.now() - timedelta(days=99)
+ApiKey.all_tenants_unsafe.filter(name="forgotten").update(created_at=long_ago)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +46,10 @@ def site(
     acme = tenant(
         members=[{"email": f"{role}@acme.test", "role": role} for role in ROLES],
         projects=[search],
-        keys=[key("dev", OURS, project="search", holder="member@acme.test")],
+        keys=[
+            key("dev", OURS, project="search", holder="member@acme.test"),
+            key("forgotten", canary("api-key-forgotten")),
+        ],
     )
     globex = tenant(
         FOREIGN,
@@ -75,6 +87,54 @@ def test_who_hits_the_limit_asks_for_a_raise_and_is_answered_once_it_is_approved
     with opened(browser, site) as tab:
         somebody(tab, "member")
         expect(tab.page.get_by_role("cell", name="approved")).to_be_visible()
+
+
+def test_more_money_is_asked_for_and_given_on_one_page(
+    browser: Browser, site: GatewayProcess
+) -> None:
+    with opened(browser, site) as tab:
+        somebody(tab, "member")
+        tab.open(MONEY)
+        actions.ask_for_raise(tab.page, "pocket", "2", "the fair")
+        expect(tab.page.get_by_text("member@acme.test asks for $2.00 more")).to_be_visible()
+        assert faults(tab.page) == []
+    with opened(browser, site) as tab:
+        somebody(tab, "admin")
+        tab.open(MONEY)
+        assert faults(tab.page) == []
+        tab.page.get_by_role("listitem").filter(has_text="the fair").get_by_text("Approve").click()
+        expect(tab.page.get_by_text("Approved: it counts now.")).to_be_visible()
+        row = tab.page.get_by_role("row", name=re.compile("the fair in force"))
+        expect(row).to_be_visible()
+        assert faults(tab.page) == []
+    for name in ("viewer@acme.test", "root"):
+        with opened(browser, site) as tab:
+            actions.sign_in(tab, name, leads_to="Overview" if name == "root" else "Console")
+            tab.open(f"{MONEY}?tenant=acme")
+            expect(tab.page.get_by_role("article").filter(has_text="pocket")).to_be_visible()
+            expect(tab.page.get_by_text("Ask for a raise")).to_have_count(0)
+            assert faults(tab.page) == []
+
+
+def test_what_would_save_money_is_done_and_taken_back(
+    browser: Browser, site: GatewayProcess
+) -> None:
+    site.managed("shell", "-c", _FORGOTTEN)
+    with opened(browser, site) as tab:
+        somebody(tab, "admin")
+        tab.open(MONEY)
+        tab.page.get_by_role("link", name="What would save money").click()
+        card = tab.page.get_by_role("article").filter(has_text="Revoke the key forgotten")
+        expect(card).to_be_visible()
+        assert faults(tab.page) == []
+        card.get_by_role("button", name="End the key now").click()
+        done = tab.page.get_by_role("article").filter(has_text="The key ended")
+        expect(done).to_be_visible()
+        expect(card).to_have_count(0)
+        assert faults(tab.page) == []
+        done.get_by_role("button", name="Take it back").click()
+        expect(card).to_be_visible()
+        expect(done).to_contain_text("changed since")
 
 
 def test_a_viewer_finds_nothing_of_another_tenant(
