@@ -12,11 +12,21 @@ from django.db.models import Q, QuerySet
 from msgspec import Struct, structs
 
 from tenants.keys import key_digest, with_digest
-from tenants.models import ApiKey, Budget, Owned, RateLimit, Tenant
+from tenants.models import ApiKey, Budget, Guardrail, Owned, RateLimit, Tenant
 from tenants.reader import Reader
 from tenants.rights import Role, reaches
 from tenants.seats import Seat
-from tenants.types import BudgetRule, Caller, Payloads, Period, RateRule
+from tenants.types import (
+    BudgetRule,
+    Caller,
+    GuardrailAction,
+    GuardrailKind,
+    GuardrailRule,
+    GuardrailSide,
+    Payloads,
+    Period,
+    RateRule,
+)
 
 CARRIERS = (b"x-api-key", b"api-key", b"x-goog-api-key")
 # What a key would be let do for somebody who is signed in, by the least role.
@@ -230,6 +240,7 @@ def caller_of(key: ApiKey) -> Caller:
         models=_allowed(tenant.allowed_models, key.allowed_models),
         budgets=tuple(_budgets(key)),
         rates=tuple(_rates(key)),
+        guardrails=tuple(_guardrails(tenant)),
         log_payloads=cast("Payloads | None", tenant.log_payloads or None),
         time_zone=tenant.time_zone,
         cache_seconds=tenant.cache.get("ttl", 3600) if tenant.cache.get("enabled") else 0,
@@ -292,3 +303,21 @@ def _rates(key: ApiKey) -> Iterable[RateRule]:
             concurrency=limit.concurrency,
             **_held_by(limit),
         )
+
+
+def _guardrails(tenant: Tenant) -> Iterable[GuardrailRule]:
+    for row in Guardrail.objects.of(tenant).order_by("pk"):
+        yield guardrail_rule(row)
+
+
+def guardrail_rule(row: Guardrail) -> GuardrailRule:
+    """Return a tenant's guardrail as the rule it is."""
+    return GuardrailRule(
+        name=row.name,
+        kind=cast("GuardrailKind", row.kind),
+        action=cast("GuardrailAction", row.action),
+        on=cast("GuardrailSide", row.side),
+        entities=tuple(row.entities),
+        patterns=tuple(row.patterns),
+        words=tuple(row.words),
+    )

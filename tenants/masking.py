@@ -6,6 +6,7 @@ SHAPES = re.compile(
     r"""(?P<keep>\b(?:Bearer|Basic)\s+)[A-Za-z0-9._~+/=-]{8,}   # authorization values
       | (?P<url>://[^/\s:@]+:)[^/\s@]+(?=@)                       # passwords in addresses
       | (?P<query>[?&][\w-]*key=)[^\s&"]+                          # keys in a query, never accepted
+      | (?P<link>/(?:invitation|reset)/[\w-]+/)(?!set-password)[\w-]+  # what opens by a link
       | \b(?:mob_|sk-|gsk_|xai-|hf_|AIza|AKIA|ASIA|gh[oprsu]_|github_pat_|glpat-|npm_|pypi-
             |[rs]k_(?:live|test)_|xox[abeoprs]-)[A-Za-z0-9_-]{12,}
     """,
@@ -19,6 +20,6 @@ def mask(text: str) -> str:
 
 
 def _masked(match: re.Match[str]) -> str:
-    if whole := match["url"] or match["query"]:
+    if whole := match["url"] or match["query"] or match["link"]:
         return f"{whole}…"
     return f"{match['keep'] or ''}…{match[0][-4:]}"

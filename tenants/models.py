@@ -120,7 +120,6 @@ class Tenant(Managed):
     cache_generation = models.PositiveIntegerField(default=0, editable=False)
     single_flight = models.BooleanField(default=False)
     runs = models.JSONField(default=dict, blank=True, help_text="Defaults of an agent run.")
-    guardrails = models.JSONField(default=list, blank=True)
 
     class Meta:
         ordering = ("name",)
@@ -376,6 +375,47 @@ class RateLimit(Managed, Owned):
     @override
     def __str__(self) -> str:
         return f"{self.api_key or self.project or self.tenant}"
+
+
+class Guardrail(Managed, TenantOwned):
+    """Something that a tenant does not let through, in what is asked or in what is answered.
+
+    `entities` are those of kind pii, none is all; patterns and words belong to the kinds so called.
+    """
+
+    class Kind(models.TextChoices):
+        SECRETS = "secrets", "secrets: keys, tokens, passwords"
+        PII = "pii", "pii: what identifies people"
+        PATTERN = "pattern", "pattern: RE2 patterns of your own"
+        WORDS = "words", "words: words of your own"
+
+    class Action(models.TextChoices):
+        BLOCK = "block", "block: refuse it"
+        REDACT = "redact", "redact: take it out"
+        FLAG = "flag", "flag: note it"
+
+    class Side(models.TextChoices):
+        BOTH = "both", "requests and answers"
+        REQUEST = "request", "requests"
+        ANSWER = "answer", "answers"
+
+    tenant = models.ForeignKey(Tenant, models.CASCADE, related_name="guardrails")
+    name = name_field(help_text="Refusals and records name it.")
+    kind = models.CharField(max_length=8, choices=Kind)
+    action = models.CharField(max_length=6, choices=Action, default=Action.BLOCK)
+    side = models.CharField("looks at", max_length=7, choices=Side, default=Side.BOTH)
+    entities = models.JSONField(default=list, blank=True)
+    patterns = models.JSONField(default=list, blank=True)
+    words = models.JSONField(default=list, blank=True)
+
+    class Meta(TenantOwned.Meta):
+        abstract = False
+        ordering = ("tenant", "pk")
+        constraints = [models.UniqueConstraint("tenant", "name", name="guardrail_name")]
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.tenant}/{self.name}"
 
 
 class RaiseRequest(TenantOwned):

@@ -80,6 +80,23 @@ class RateRule(Struct, frozen=True, kw_only=True, cache_hash=True):
     concurrency: int | None = None
 
 
+GuardrailKind = Literal["secrets", "pii", "pattern", "words"]
+GuardrailAction = Literal["redact", "block", "flag"]
+GuardrailSide = Literal["request", "answer", "both"]
+
+
+class GuardrailRule(Struct, frozen=True, kw_only=True, cache_hash=True):
+    """One thing that a tenant does not let through; which fields count depends on its kind."""
+
+    name: str
+    kind: GuardrailKind
+    action: GuardrailAction
+    on: GuardrailSide = "both"
+    entities: tuple[str, ...] = ()
+    patterns: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
+
+
 class Caller(Struct, frozen=True, kw_only=True):
     """Who calls: the credential's tenant, project and key, with everything that binds them.
 
@@ -98,6 +115,7 @@ class Caller(Struct, frozen=True, kw_only=True):
     models: frozenset[str] | None = None
     budgets: tuple[BudgetRule, ...] = ()
     rates: tuple[RateRule, ...] = ()
+    guardrails: tuple[GuardrailRule, ...] = ()
     log_payloads: Payloads | None = None  # None is the setting
     time_zone: str = "UTC"
     expires_at: float | None = None  # Unix seconds

@@ -9,7 +9,7 @@ the event loop (the recorder's thread calls `observe`) and needs no talk between
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from msgspec import Struct
@@ -40,6 +40,10 @@ class Sample(Struct, frozen=True, kw_only=True):
     limits_lost: int = 0
     recorder_waiting: int = 0
     recorder_dropped: int = 0
+    cache_entries: int = 0
+    cache_bytes: int = 0
+    # What its cache of answers did, each with how often.
+    cache_did: Mapping[str, int] = {}
 
 
 class _Request(Struct, frozen=True):
@@ -83,6 +87,9 @@ class Metrics:
         if call.fallback:
             labels = (call.requested_model, call.fallback)
             self._child(("degraded", *labels), self._degraded.labels).inc()
+        for one in call.decision.get("guardrails", ()):
+            looked = (one["kind"], one["action"], one["on"])
+            self._child(("guardrail", *looked), self._guardrails.labels).inc(one["matches"])
         if call.hedged:
             self._child(("hedged", call.requested_model), self._hedged.labels).inc()
         if call.status >= 400:  # noqa: PLR2004 - where HTTP's errors begin
@@ -117,6 +124,10 @@ class Metrics:
         self._limits_lost.set(now.limits_lost)
         self._recorder_waiting.set(now.recorder_waiting)
         self._recorder_dropped.set(now.recorder_dropped)
+        self._cache_entries.set(now.cache_entries)
+        self._cache_bytes.set(now.cache_bytes)
+        for did, times in now.cache_did.items():
+            self._child(("cache_did", did), self._cache_did.labels).set(times)
 
     def render(self) -> bytes:
         """Return everything in Prometheus' text format, all workers summed up."""
@@ -142,6 +153,9 @@ class Metrics:
             "first_token_seconds", "Time to the first token", SECONDS, "model", "provider"
         )
         self._errors = self._counter("errors", "Requests answered by an error", "code", "category")
+        self._guardrails = self._counter(
+            "guardrail_matches", "What guardrails have found", "kind", "action", "on"
+        )
         self._degraded = self._counter(
             "degraded",
             "Requests that models answered which their route names for a rejection",
@@ -198,6 +212,11 @@ class Metrics:
         self._limits_lost = self._gauge("limits_lost", "Settles that may not have reached Redis")
         self._recorder_waiting = self._gauge("recorder_waiting", "Records not yet written")
         self._recorder_dropped = self._gauge("recorder_dropped", "Records that were not kept")
+        self._cache_entries = self._gauge("cache_entries", "Answers in the caches' memory")
+        self._cache_bytes = self._gauge("cache_bytes", "Bytes of answers in the caches' memory")
+        self._cache_did = self._gauge(
+            "cache_did", "What the caches of answers did since their processes started", "did"
+        )
 
     def _counter(self, name: str, says: str, *labels: str) -> Counter:
         return Counter(f"mobius_{name}", says, labels, registry=self._registry)

@@ -13,9 +13,9 @@ from typing_extensions import override
 
 from llm_gateway.adapters import CHAT_ADAPTERS, sse
 from llm_gateway.errors import GatewayError
+from llm_gateway.guardrails.redaction import redact
 from llm_gateway.insight.payloads import Payload, Side, sealed
 from llm_gateway.recorder.trimmed import Trimmer
-from llm_gateway.redaction import redact
 from llm_gateway.types import Call, Event
 
 Wire = dict[str, Any]

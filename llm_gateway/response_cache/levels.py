@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from llm_gateway.response_cache.entry import Entry
 from llm_gateway.response_cache.memory import Memory
@@ -29,6 +29,11 @@ class ResponseCache:
     ) -> None:
         self.memory, self._shared, self._wall_clock = memory, shared, wall_clock
         self.counts = Counts()
+
+    @property
+    def did(self) -> dict[str, int]:
+        """Return what it did since the process started, each with how often."""
+        return structs.asdict(self.counts) | {"evicted": self.memory.evicted}
 
     async def start(self) -> None:
         """Return when Redis has been tried once, well or not."""

@@ -7,13 +7,17 @@ Four ways, one shape: `feed(chunk)` gives bytes the caller may have now, `tail` 
 only after the ledger's commit. Same dialect: relayed. Otherwise: events cross over.
 """
 
+from collections import deque
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any, Protocol
 
 from msgspec import Struct
 
-from llm_gateway.adapters.base import EventWriter
+from llm_gateway.adapters.base import EventWriter, Relay
 from llm_gateway.adapters.framing import Framing
-from llm_gateway.errors import GatewayError
+from llm_gateway.errors import ContentBlockedError, GatewayError
+from llm_gateway.guardrails.answers import AnswerGuard
 from llm_gateway.types import Call, Event, Facts, Finish, Usage, UsageSeen
 
 _END = b""  # the frame that says that nothing follows
@@ -48,10 +52,26 @@ class Speaking(Struct, frozen=True):
     model: str
     request_id: str
     created: int  # Unix seconds, where the provider names no time
+    guard: AnswerGuard | None = None  # what the tenant looks at its answers with
 
     @property
     def same(self) -> bool:
         return self.caller is self.upstream
+
+    @property
+    def relays(self) -> bool:
+        """Say whether bytes pass as they are: what may be rewritten is written anew."""
+        return self.same and not (self.guard and self.guard.rewrites)
+
+    def guarded(self, events: Iterable[Event]) -> Iterable[Event]:
+        """Return what of these may be told now. Raises ContentBlockedError."""
+        if self.guard is None:
+            return events
+        return (told for event in events for told in self.guard.feed(event))
+
+    def held_back(self) -> Iterable[Event]:
+        """Return what was not told yet: the answer is over. Raises ContentBlockedError."""
+        return () if self.guard is None else self.guard.end()
 
     def writer(self) -> EventWriter:
         writer: EventWriter = self.caller.writer(
@@ -59,9 +79,9 @@ class Speaking(Struct, frozen=True):
         )
         return writer
 
-    def render(self, events: list[Event]) -> bytes:
+    def render(self, said: Any) -> bytes:  # noqa: ANN401 - events, or vectors that nobody looks at
         answer: bytes = self.caller.render_answer(
-            events,
+            said if self.guard is None else self.guard.all(said),
             self.call,
             model=self.model,
             request_id=self.request_id,
@@ -74,7 +94,7 @@ def translation(speaking: Speaking, framer: Framing) -> Translation:
     """Return the way for an upstream that streams, in frames that `framer` cuts."""
     if not speaking.call.stream:
         return Collected(speaking, framer)
-    return Relayed(speaking, framer) if speaking.same else Crossed(speaking, framer)
+    return Relayed(speaking, framer) if speaking.relays else Crossed(speaking, framer)
 
 
 class Relayed:
@@ -83,13 +103,14 @@ class Relayed:
     def __init__(self, speaking: Speaking, framer: Framing) -> None:
         self._framer = framer
         self._speaking = speaking
-        self._relay = speaking.upstream.relay(speaking.call, model=speaking.model)
+        self._relay = relay = speaking.upstream.relay(speaking.call, model=speaking.model)
+        self._pass_on = _Overhears(speaking, relay).feed if speaking.guard else relay.feed
         self.facts = self._relay.facts
         self.tail = b""
         self.frames = self.pieces = 0
 
     def feed(self, chunk: bytes) -> bytes:
-        facts, pass_on = self.facts, self._relay.feed
+        facts, pass_on = self.facts, self._pass_on
         pieces = []
         frames = self._framer.feed(chunk)
         self.frames += len(frames)
@@ -109,7 +130,7 @@ class Relayed:
         return b"".join(pieces)
 
     def ended(self) -> bytes:
-        piece: bytes = self._relay.feed(_END)
+        piece: bytes = self._pass_on(_END)
         if not self.facts.complete:
             return piece
         self.tail += piece
@@ -120,6 +141,20 @@ class Relayed:
         self.tail = self._relay.cut_short(speaking.call, usage, created=speaking.created)
 
 
+class _Overhears:
+    """Has guardrails that rewrite nothing look at a relayed stream."""
+
+    def __init__(self, speaking: Speaking, relay: Relay) -> None:
+        self._speaking, self._relay = speaking, relay
+        self._reader = speaking.upstream.reader()
+
+    def feed(self, frame: bytes) -> bytes:
+        piece = self._relay.feed(frame)
+        with suppress(GatewayError):  # what cannot be read is the relay's to judge
+            deque(self._speaking.guarded(self._reader.feed(frame)), maxlen=0)
+        return piece
+
+
 class Crossed:
     """Another dialect, streamed: each event is written in the caller's words."""
 
@@ -127,7 +162,7 @@ class Crossed:
         self._framer = framer
         self._reader = speaking.upstream.reader()
         self._writer = speaking.writer()
-        self._call = speaking.call
+        self._speaking = speaking
         self.facts = self._reader.facts
         self.tail = b""
         self.frames = self.pieces = 0
@@ -142,11 +177,14 @@ class Crossed:
 
     def _write(self, frames: list[bytes]) -> bytes:
         facts, read, write = self.facts, self._reader.feed, self._writer.feed
+        guarded = self._speaking.guarded
         pieces: list[bytes] = []
         for frame in frames:
             said = facts.output_bytes
             try:
-                pieces.extend(map(write, read(frame)))
+                pieces.extend(map(write, guarded(read(frame))))
+            except ContentBlockedError:
+                raise
             except GatewayError:
                 if facts.error is None:
                     raise
@@ -155,11 +193,13 @@ class Crossed:
             if facts.complete:
                 break
         if facts.complete and not self.tail:
+            pieces.extend(map(write, self._speaking.held_back()))
             self.tail = self._writer.end()
         return b"".join(pieces)
 
     def cut_short(self, usage: Usage) -> None:
-        last = b"".join(map(self._writer.feed, _shortened(self._call, usage)))
+        events = self._speaking.guarded(_shortened(self._speaking.call, usage))
+        last = b"".join(map(self._writer.feed, events))
         self.tail = last + self._writer.end()
 
 
@@ -209,14 +249,29 @@ def _shortened(call: Call, usage: Usage) -> list[Event]:
     ]
 
 
-def translate_whole(speaking: Speaking, body: bytes) -> tuple[bytes, bytes, Facts]:
-    """Return a whole answer as (what the caller may have now, what after the commit, facts)."""
+def read_whole(speaking: Speaking, body: bytes) -> tuple[Callable[[], tuple[bytes, bytes]], Facts]:
+    """Return the facts of a whole answer, and what writes it.
+
+    That returns what the caller may have now and what after the commit, and raises
+    ContentBlockedError.
+    """
     call = speaking.call
-    if speaking.same and not call.stream:
+    if speaking.relays and not call.stream:
         answer, facts = speaking.upstream.relay_answer(body, model=speaking.model)
-        return b"", answer, facts
+        return lambda: _overheard(speaking, body, answer), facts
     events, facts = speaking.upstream.read_answer(body)
     if not call.stream:
-        return b"", speaking.render(events), facts
+        return lambda: (b"", speaking.render(events)), facts
+    return lambda: _streamed(speaking, events), facts
+
+
+def _overheard(speaking: Speaking, body: bytes, answer: bytes) -> tuple[bytes, bytes]:
+    if speaking.guard is not None:
+        speaking.guard.all(speaking.upstream.read_answer(body)[0])
+    return b"", answer
+
+
+def _streamed(speaking: Speaking, events: list[Event]) -> tuple[bytes, bytes]:
     writer = speaking.writer()
-    return b"".join(map(writer.feed, events)), writer.end(), facts
+    told = [*speaking.guarded(events), *speaking.held_back()]
+    return b"".join(map(writer.feed, told)), writer.end()

@@ -56,10 +56,6 @@ class ContinuingExchange(Exchange):
         return rates
 
     @override
-    async def _first_answer(self, call: Call) -> Attempt:
-        return await super()._first_answer(self.call or call)
-
-    @override
     def _plan(self, call: Call) -> Plan:
         found = super()._plan(call)
         return found if self._owner is None else self._at_owner(found, call, self._owner)

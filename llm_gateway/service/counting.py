@@ -16,6 +16,7 @@ from llm_gateway.routing.router import plan
 from llm_gateway.service.asking import default_model
 from llm_gateway.service.attempt import Additions
 from llm_gateway.service.body import parse_body
+from llm_gateway.service.guarding import guarded_call, lookers_at
 from llm_gateway.service.headers import of_target
 from llm_gateway.service.inbound import Answer, Inbound
 from llm_gateway.service.measuring import candidates_of, counts
@@ -95,6 +96,7 @@ async def count_tokens(runtime: Runtime, inbound: Inbound) -> Answer:
     call = inbound.door.parse_call(
         parse_body(body), size=len(body), operation=OPERATION, **inbound.named
     )
+    call = await guarded_call(inbound, call, lookers_at(inbound.caller, "request"))
     decision = plan(
         Ask(
             model=call.model,

@@ -7,7 +7,7 @@ answers differ only in who waits for what. The end of an answer waits for the le
 import asyncio
 import math
 from asyncio import CancelledError, TimerHandle
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 from uuid import UUID
 
@@ -26,6 +26,7 @@ from llm_gateway.service import bounds, headers
 from llm_gateway.service.attempt import Attempt
 from llm_gateway.service.body import call_of
 from llm_gateway.service.descent import first_answer
+from llm_gateway.service.guarding import guarded_call, lookers_at
 from llm_gateway.service.inbound import Answer, Inbound, Unfinished
 from llm_gateway.service.inflight import InFlight, running
 from llm_gateway.service.measuring import LOOKED_AT, surely
@@ -46,6 +47,7 @@ from tenants.money.types import Hold
 from tenants.types import Caller
 
 if TYPE_CHECKING:
+    from llm_gateway.guardrails.window import Looker
     from llm_gateway.routing.candidates import Dropped
 
 # What is read on after its caller left: so many answers of a process, each so long (money.md §11).
@@ -73,6 +75,7 @@ class Exchange:
         self.reuse = reuse(runtime, inbound)
         self._once = once(runtime, inbound)
         self.contents = contents_of(runtime, inbound)  # None: nothing of it is kept
+        self.lookers: Sequence[Looker] = ()  # at what is asked
         self._recorded = False
         self._at_least: Mapping[int, int] = {}  # tokens, where a window may be too small
         self._budget_used = 0.0  # share, where the way depends on it
@@ -129,7 +132,7 @@ class Exchange:
         """Return the attempt that answers, or an answer that needs none. Raises why it stopped."""
         self._asker = asyncio.current_task()
         try:
-            return await self._known(call) or await self._first_answer(call)
+            return await self._known(call) or await self._first_answer(self.call or call)
         except CancelledError:
             if self.stopped is None or self._asker is None:
                 raise
@@ -153,6 +156,8 @@ class Exchange:
             if repeated is not None:
                 self.steps.append("the answer to the same Idempotency-Key")
                 return repeated
+        if self.inbound.caller.guardrails:
+            self.call = call = await self._guarded(call)
         rates = await self._take_rates(call)
         watching = watches_budget(self.runtime.snapshot.current.configuration, call.model)
         if self.inbound.controls.run is not None or call.size > LOOKED_AT or watching:
@@ -165,6 +170,11 @@ class Exchange:
             self.steps.append("the answer to the same request")
             reused.headers += headers.rate_headers(rates)
         return reused
+
+    async def _guarded(self, call: Call) -> Call:
+        """Return the call without what may not be asked. Raises ContentBlockedError."""
+        self.lookers = lookers_at(self.inbound.caller, "request")
+        return await guarded_call(self.inbound, call, self.lookers)
 
     async def _take_rates(self, call: Call) -> Decision:
         caller = self.inbound.caller

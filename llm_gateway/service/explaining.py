@@ -8,7 +8,8 @@ from typing import Any
 
 from django.db import Error
 
-from llm_gateway.errors import GatewayError, LedgerUnavailableError
+from llm_gateway.errors import ContentBlockedError, GatewayError, LedgerUnavailableError
+from llm_gateway.guardrails.guard import told as told_of
 from llm_gateway.insight.budgets import BudgetNow, buckets_now
 from llm_gateway.routing.candidates import asked_route
 from llm_gateway.routing.health import rest_s
@@ -16,6 +17,7 @@ from llm_gateway.routing.router import Plan, plan
 from llm_gateway.service import bounds
 from llm_gateway.service.attempt import Attempt
 from llm_gateway.service.body import call_of
+from llm_gateway.service.guarding import guarded_call, lookers_at
 from llm_gateway.service.inbound import Inbound
 from llm_gateway.service.measuring import surely
 from llm_gateway.service.planning import asking_for, budget_used, view_for
@@ -34,6 +36,12 @@ async def explain(runtime: Runtime, inbound: Inbound) -> Told:
     Raises GatewayError for a request that is not understood.
     """
     call = call_of(inbound)
+    lookers = lookers_at(inbound.caller, "request")
+    blocked: ContentBlockedError | None = None
+    try:
+        call = await guarded_call(inbound, call, lookers)
+    except ContentBlockedError as error:
+        blocked = error
     at_least = await surely(runtime, inbound, call)
     ask = asking_for(inbound, call, at_least, await budget_used(runtime, inbound, call))
     configuration, view = runtime.snapshot.current.configuration, view_for(runtime, inbound, call)
@@ -47,12 +55,15 @@ async def explain(runtime: Runtime, inbound: Inbound) -> Told:
             "max_output_tokens": call.max_output_tokens,
         },
         "route": {"name": route.name, "strategy": ask.strategy or route.strategy},
+        "guardrails": told_of(lookers),
         "limits": await _limits(runtime, inbound),
         "timeouts": told_waits(waits_of(inbound, call.model, configuration)),
         "candidates": [],
         "dropped": [],
         "refused": None,
     }
+    if blocked is not None:
+        return {**told, "refused": _refusal(blocked)}
     try:
         found = plan(ask, configuration, view, runtime.rng)
     except GatewayError as error:

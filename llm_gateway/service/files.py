@@ -5,7 +5,7 @@ sent is written anew from what was understood. Keeping costs nothing; the batch 
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -19,11 +19,14 @@ from llm_gateway.errors import (
     InvalidRequestError,
     LedgerUnavailableError,
 )
+from llm_gateway.guardrails.bodies import guarded
+from llm_gateway.guardrails.window import Looker
 from llm_gateway.routing.router import plan
 from llm_gateway.service import batches, bounds
 from llm_gateway.service.batching import in_words_of
 from llm_gateway.service.body import parse_body
 from llm_gateway.service.filed import Requests
+from llm_gateway.service.guarding import lookers_at
 from llm_gateway.service.headers import of_request
 from llm_gateway.service.inbound import Answer, Inbound
 from llm_gateway.service.keeper import BATCH, FILE, Owner, Page
@@ -77,7 +80,8 @@ async def _of_requests(
     runtime: Runtime, inbound: Inbound, upload: Upload
 ) -> tuple[Upload, Owner, Requests]:
     """Return a batch's input as it is sent, who is to keep it, and what it asks."""
-    lines, asked = await in_thread(lambda: _lines(upload.content))
+    lookers = lookers_at(inbound.caller, "request")
+    lines, asked = await in_thread(lambda: _lines(upload.content, lookers))
     target = await _target(runtime, inbound, asked)
     deployment = target.deployment
     # An answer without a limit has that of its model, as where a hard budget binds.
@@ -95,8 +99,11 @@ async def _of_requests(
     return replace(upload, content=content), owner, requests
 
 
-def _lines(content: bytes) -> tuple[list[Line], Call]:
-    """Return the requests of a file, each parsed as strictly as a body, and all as one call."""
+def _lines(content: bytes, lookers: Sequence[Looker]) -> tuple[list[Line], Call]:
+    """Return the requests of a file, each parsed as strictly as a body, and all as one call.
+
+    `lookers` take out what may not be asked.
+    """
     lines: list[Line] = []
     for number, raw in enumerate(content.splitlines(), 1):
         if not raw.strip():
@@ -104,7 +111,7 @@ def _lines(content: bytes) -> tuple[list[Line], Call]:
         if len(lines) == MOST_LINES:
             raise InvalidRequestError(f"A batch has at most {MOST_LINES:,} lines.", param="file")
         try:
-            body = parse_body(raw)
+            body = guarded(parse_body(raw), lookers)
         except InvalidRequestError as error:
             raise openai_batches.of_line(number, error) from None
         lines.append(openai_batches.parse_line(number, body))

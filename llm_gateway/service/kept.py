@@ -18,6 +18,7 @@ from llm_gateway.errors import (
 from llm_gateway.providers import upstream
 from llm_gateway.service import batches
 from llm_gateway.service.continuing import ID
+from llm_gateway.service.guarding import guarded_bytes
 from llm_gateway.service.headers import of_request
 from llm_gateway.service.inbound import Answer
 from llm_gateway.service.keeper import Owner
@@ -63,7 +64,8 @@ async def ask(runtime: Runtime, asked: Asked) -> Answer:
         owner = await owner_of(runtime, asked.caller, asked.object_id)
         provider = _provider(runtime, owner, asked)
         await _charge(runtime, asked, asked.object_id, owner)
-    outgoing = Outgoing(path=asked.path, body=asked.body, headers=provider.quirks.default_headers)
+    said = await guarded_bytes(asked.caller, asked.body)
+    outgoing = Outgoing(path=asked.path, body=said, headers=provider.quirks.default_headers)
     answer = await call(runtime, provider, owner, asked.way, (asked.method, outgoing))
     if answer.status != _OK:
         raise await _fault(runtime, asked, answer)

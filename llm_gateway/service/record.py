@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from llm_gateway.errors import CallerError, CallerLeftError, GatewayError
+from llm_gateway.guardrails.guard import told
 from llm_gateway.service.repeats import Repeats, repeats
 from llm_gateway.service.waits import told_waits
 from llm_gateway.types import CallRecord, Ending
@@ -95,6 +96,8 @@ def _lines(exchange: "Exchange") -> list[dict[str, Any]]:
 def _decision(exchange: "Exchange") -> dict[str, Any]:
     """Return limits with numbers, candidates with why they were dropped, and each step's reason."""
     plan, rates = exchange.plan, exchange.told_rates
+    last = exchange.attempts[-1] if exchange.attempts else None
+    guarded = told((*exchange.lookers, *(last.lookers if last else ())))
     return {
         "limits": [
             {"limit": m.kind, "scope": m.scope, "value": m.limit, "used": m.used}
@@ -109,4 +112,5 @@ def _decision(exchange: "Exchange") -> dict[str, Any]:
         "steps": exchange.steps,
         **({"timeouts": told_waits(exchange.waits)} if exchange.waits else {}),
         **({"fallback": exchange.fallback} if exchange.fallback else {}),
+        **({"guardrails": guarded} if guarded else {}),
     }

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from llm_gateway.adapters import CHAT_ADAPTERS, sse
 from llm_gateway.errors import GatewayError
+from llm_gateway.guardrails.guard import guard_of
 from llm_gateway.response_cache import Entry, key_of
 from llm_gateway.routing.router import Plan
 from llm_gateway.service.flights import Flight
@@ -123,6 +124,7 @@ class Reuse:
             controls.provider,
             controls.further,
             ways,
+            guard_of(caller.guardrails).version if caller.guardrails else "",
         ]
         return key_of(
             caller.tenant_id, caller.project_id, caller.cache_generation, words, call.body

@@ -193,6 +193,9 @@ class Runtime:
                     limits_lost=self.limits.book.lost,
                     recorder_waiting=self.recorder.waiting,
                     recorder_dropped=self.recorder.dropped,
+                    cache_entries=len(self.response_cache.memory),
+                    cache_bytes=self.response_cache.memory.bytes,
+                    cache_did=self.response_cache.did,
                 )
             )
             with suppress(Error):

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import asdict
 
-from llm_gateway.errors import Certainty, GatewayError, UpstreamError
+from llm_gateway.errors import Certainty, ContentBlockedError, GatewayError, UpstreamError
 from llm_gateway.pricing import PER
 from llm_gateway.service import bounds
 from llm_gateway.service.inbound import Inbound
@@ -68,7 +68,9 @@ def _output_nano(price: Price) -> int:
 def ending(facts: Facts, error: GatewayError | None, asked: bounds.Asked, *, left: bool) -> Ending:
     """Return how an attempt ended: by what was reported, else counted, else uncertain."""
     whole = facts.complete and facts.error is None
-    if error is not None and not (whole or _reported(facts)):
+    # What we did not let through was answered: it costs what an answer does that was left.
+    answered = whole or _reported(facts) or isinstance(error, ContentBlockedError)
+    if error is not None and not answered:
         if _may_be_billed(facts, error):
             return Ending(outcome="uncertain")
         return Ending(

@@ -8,12 +8,13 @@ import msgspec
 import pytest
 
 from llm_gateway.adapters import CHAT_ADAPTERS, native, openai_chat, openai_completions
+from llm_gateway.guardrails.redaction import redact
+from llm_gateway.guardrails.secrets import SECRET
 from llm_gateway.insight.payloads import Payload, opened
 from llm_gateway.models import RequestPayload
 from llm_gateway.recorder import Contents
 from llm_gateway.recorder.contents import MOST_OF_ANSWER, packed
 from llm_gateway.recorder.trimmed import DEEPEST, ROOM, Trimmer
-from llm_gateway.redaction import SECRET, redact
 from llm_gateway.types import Event, Finish, Start, TextDelta, Usage, UsageSeen
 from tenants.secrets import SecretError
 

@@ -104,8 +104,15 @@ def test_a_circuit_shows_its_state(metrics: Metrics, registry: CollectorRegistry
     assert value(registry, "circuit_probes_total", **target, outcome="failure") == 1
 
 
+DID = {"hits": 1, "stored": 2}
+
+
 def test_a_process_tells_of_itself(metrics: Metrics, registry: CollectorRegistry) -> None:
-    metrics.sample(Sample(in_flight=3, ledger_queue=2, limits_away=True, recorder_dropped=5))
+    metrics.sample(
+        Sample(in_flight=3, limits_away=True, recorder_dropped=5, cache_bytes=7, cache_did=DID)
+    )
+    assert value(registry, "cache_bytes") == 7
+    assert value(registry, "cache_did", did="stored") == 2
     assert value(registry, "requests_in_flight") == 3
     assert value(registry, "limits_away") == 1
     assert value(registry, "recorder_dropped") == 5

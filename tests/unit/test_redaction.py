@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_gateway.redaction import CARD, EMAIL, IBAN, PHONE, SECRET, SOCIAL, redact
+from llm_gateway.guardrails.pii import CARD, EMAIL, IBAN, PHONE, SOCIAL
+from llm_gateway.guardrails.redaction import redact
+from llm_gateway.guardrails.secrets import SECRET
 
 FOUND = [
     ("sk-proj-4f9Kd82mQ0aZ71xYbC3n", SECRET),
