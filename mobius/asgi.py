@@ -25,9 +25,9 @@ from django.urls import path  # noqa: E402
 from llm_gateway.consumers import ROUTE, GatewayConsumer  # noqa: E402
 from llm_gateway.edge import tools  # noqa: E402
 from llm_gateway.edge.app import DataPlane  # noqa: E402
+from llm_gateway.edge.bodies import Bodies  # noqa: E402
 from llm_gateway.edge.control import PREFIX, ControlPlane, Pages  # noqa: E402
 from llm_gateway.edge.health import Operations  # noqa: E402
-from llm_gateway.edge.http import Bodies  # noqa: E402
 from llm_gateway.edge.sockets import Sockets  # noqa: E402
 from llm_gateway.service import process  # noqa: E402
 from llm_gateway.service.runtime import Runtime  # noqa: E402

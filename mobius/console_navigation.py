@@ -62,9 +62,11 @@ NAVIGATION = [
         _page("Budgets", "savings", "tenants_budget"),
         _page("Raises asked for", "trending_up", "tenants_raiserequest"),
         _page("Rate limits", "speed", "tenants_ratelimit"),
+        _page("Guardrails", "shield", "tenants_guardrail"),
     ),
     _group(
         "Ledger",
+        {"title": "Money", "icon": "paid", "link": reverse_lazy("admin:money")},
         _page("Buckets", "data_usage", "tenants_bucket"),
         _page("Holds", "hourglass_top", "tenants_hold"),
         _page("Entries", "menu_book", "tenants_entry"),

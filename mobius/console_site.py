@@ -26,7 +26,8 @@ _ROWS = ("_changelist", "_add", "_autocomplete", "_history", "_delete", "_change
 _OWN = frozenset(
     {"index", "app_list", "login", "logout", "password_change", "password_change_done"}
 )
-_SITE = _OWN | {"autocomplete", "jsi18n", "search", "playground"}
+# Of the pages of no model; what is not here has a row in the table.
+OPEN_TO_ALL = _OWN | {"autocomplete", "jsi18n", "search", "playground", "money", "money-advice"}
 
 
 class ConsoleSite(UnfoldAdminSite):  # type: ignore[misc] # the theme is not typed
@@ -37,8 +38,19 @@ class ConsoleSite(UnfoldAdminSite):  # type: ignore[misc] # the theme is not typ
 
     @override
     def get_urls(self) -> list[Any]:
-        page = path("playground/", self.admin_view(playground), name="playground")
-        return [page, *super().get_urls()]
+        from llm_gateway.admin.money import advice, follow_advice, money_page  # noqa: PLC0415 - pages are registered with this site
+
+        pages = [
+            path("playground/", self.admin_view(playground), name="playground"),
+            path("money/", self.admin_view(money_page), name="money"),
+            path("money/advice/", self.admin_view(advice), name="money-advice"),
+            path(
+                "money/advice/follow/",
+                self.admin_view(follow_advice),
+                name="money-advice-follow",
+            ),
+        ]
+        return [*pages, *super().get_urls()]
 
     @override
     def has_permission(self, request: HttpRequest) -> bool:
@@ -57,7 +69,7 @@ class ConsoleSite(UnfoldAdminSite):  # type: ignore[misc] # the theme is not typ
         pages = getattr(match.func, "model_admin", None) if match else None
         if pages is not None and name.endswith(_ROWS):
             return bool(pages.has_module_permission(request))
-        return name in _SITE or self.may_act(request, name)
+        return name in OPEN_TO_ALL or self.may_act(request, name)
 
     def may_act(self, request: HttpRequest, name: str) -> bool:
         """Say whether who asks may do what a page does beside showing and changing rows."""

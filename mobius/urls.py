@@ -9,7 +9,7 @@ from llm_gateway.landing import views as portal
 urlpatterns = [
     path("", portal.landing, name="landing"),
     path("portal/advice/", advice.advice, name="portal-advice"),
-    path("portal/advice/cache/", advice.keep_answers, name="portal-advice-cache"),
+    path("portal/advice/follow/", advice.follow, name="portal-advice-follow"),
     path("portal/tenant/", portal.choose_tenant, name="portal-tenant"),
     path("portal/raises/", portal.ask_raise, name="portal-raise"),
     path("portal/keys/<str:name>/renew/", portal.renew_key, name="portal-renew"),

@@ -25,7 +25,7 @@ from tenants.admin.columns import NOTHING, ago, column
 from tenants.admin.forms import ChoicesField, NamesField
 from tenants.models import ApiKey, default_scopes
 
-SCOPES = ("inference", "usage", "manage")
+SCOPES = ("inference", "manage", "usage")  # in the order in which they are kept
 SHOWN = ("public_id", "starts_with", "old_secret", "state", "used", "revoked")
 
 

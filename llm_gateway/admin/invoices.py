@@ -6,7 +6,6 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.db.models import Max, Min, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
@@ -17,7 +16,7 @@ from unfold.widgets import UnfoldAdminFileFieldWidget, UnfoldAdminSelectWidget
 
 from llm_gateway.insight.drift import AGREES
 from llm_gateway.insight.invoice_files import InvoiceFileError, read_export
-from llm_gateway.insight.invoices import Compared, compare, keep, last_days
+from llm_gateway.insight.invoices import Compared, compare, keep, last_days, stating
 from llm_gateway.models import InvoiceLine, Provider
 from tenants.admin.base import ReadOnlyAdmin, record
 from tenants.admin.columns import NOTHING, money
@@ -65,7 +64,7 @@ class InvoiceAdmin(ReadOnlyAdmin):
     @override
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         chosen = request.GET.get("provider", "")
-        providers = _stating()
+        providers = stating()
         shown = [one for one in providers if chosen in {"", one.name}]
         context = self._context(request, "Invoice check") | {
             "tables": [_table(one) for one in shown],
@@ -106,14 +105,7 @@ class InvoiceAdmin(ReadOnlyAdmin):
         return {**self.admin_site.each_context(request), "title": title, "opts": self.opts}
 
 
-def _stating() -> list[Provider]:
-    """Return the providers of whom something was imported, with its first and last day."""
-    rows: QuerySet[Provider] = Provider.objects.filter(invoice_lines__isnull=False)
-    spans = rows.annotate(first=Min("invoice_lines__day"), last=Max("invoice_lines__day"))
-    return list(spans.order_by("name"))
-
-
-def _table(provider: Any) -> dict[str, Any]:  # the annotations of `_stating` are no fields
+def _table(provider: Any) -> dict[str, Any]:  # the annotations of `stating` are no fields
     start, end = last_days(DAYS, min(provider.last, datetime.now(UTC).date()))
     rows = compare(provider, max(start, provider.first), end)
     differ = sum(row.cause != AGREES for row in rows)

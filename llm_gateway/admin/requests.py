@@ -109,7 +109,7 @@ class RequestLogAdmin(ReadOnlyAdmin):
         ("What happened", {"fields": ("summary",)}),
         ("What was said", {"fields": ("said",)}),
         ("Attempts", {"fields": ("attempts",)}),
-        ("Limits checked", {"fields": ("limits",)}),
+        ("Limits checked", {"fields": ("limits", "guardrails")}),
         ("Plan", {"fields": ("candidates", "dropped", "steps")}),
         ("Cost", {"fields": ("line_items", "usage")}),
         ("Ids", {"fields": ("ids",)}),
@@ -213,6 +213,10 @@ class RequestLogAdmin(ReadOnlyAdmin):
     @column("with their numbers")
     def limits(self, log: RequestLog) -> SafeString | str:
         return _records(log, "limits")
+
+    @column("what they found")
+    def guardrails(self, log: RequestLog) -> SafeString | str:
+        return _records(log, "guardrails")
 
     @column("targets in order")
     def candidates(self, log: RequestLog) -> SafeString | str:

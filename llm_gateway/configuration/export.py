@@ -13,7 +13,7 @@ from llm_gateway import models
 from llm_gateway.configuration import prices, rows, schema
 from llm_gateway.configuration.document import plain
 from llm_gateway.configuration.tenant_prices import terms_section
-from tenants.models import ApiKey, Budget, Member, Owned, Project, RateLimit, Tenant
+from tenants.models import ApiKey, Budget, Guardrail, Member, Owned, Project, RateLimit, Tenant
 
 Rule = TypeVar("Rule", bound=Owned)
 _Owner = tuple[int | None, int | None]
@@ -75,6 +75,9 @@ def _tenant(row: Tenant) -> schema.Tenant:
         rate_limits=_rate_limits(rules.limits[_WHOLE]),
         budgets=_budgets(one for one in budgets if one is not ceiling),
         providers=_providers(row),
+        guardrails=tuple(
+            rows.guardrail_section(one) for one in Guardrail.objects.of(row).order_by("pk")
+        ),
         projects=tuple(_project(one, rules) for one in Project.objects.of(row).order_by("pk")),
         members=tuple(
             schema.Member(one.email, one.role) for one in Member.objects.of(row).order_by("pk")

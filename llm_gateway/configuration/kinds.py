@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from llm_gateway.configuration.guardrails import Guardrails
 from llm_gateway.configuration.managed import (
     AnyKind,
     Budgets,
@@ -18,5 +19,6 @@ KINDS: Mapping[str, AnyKind] = {
     "members": Members(),
     "budgets": Budgets(),
     "limits": Limits(),
+    "guardrails": Guardrails(),
     "providers": Providers(),
 }

@@ -8,6 +8,8 @@ from msgspec.structs import asdict
 
 from llm_gateway.configuration import schema
 from llm_gateway.configuration.document import Problem, closest
+from llm_gateway.configuration.guardrails import unfit
+from llm_gateway.configuration.rows import guardrail_name
 from llm_gateway.providers.addresses import AddressError
 from llm_gateway.providers.catalog import CATALOG
 from llm_gateway.providers.endpoint import check_reachable
@@ -139,6 +141,9 @@ def _unknown_routes(file: schema.File, known: Known) -> Iterator[Problem]:
 
 def _tenant(tenant: schema.Tenant, path: str, models: frozenset[str]) -> Iterator[Problem]:
     yield from _providers(tenant.providers, f"{path}.providers", frozenset([tenant.name]))
+    yield from _unique(tenant.guardrails, f"{path}.guardrails", guardrail_name)
+    for place, guardrail in enumerate(tenant.guardrails):
+        yield from unfit(guardrail, f"{path}.guardrails[{place}].")
     yield from _unique(tenant.projects, f"{path}.projects", lambda project: project.name)
     yield from _unique(tenant.members, f"{path}.members", lambda member: member.email)
     yield from _unique(tenant.keys, f"{path}.keys", lambda key: key.name)

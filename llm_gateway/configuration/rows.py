@@ -171,7 +171,6 @@ def tenant_values(section: schema.Tenant) -> Values:
         cache=plain(section.cache),
         single_flight=section.single_flight,
         runs=plain(structs.replace(section.runs, budget=None)),
-        guardrails=[plain(guardrail) for guardrail in section.guardrails],
         keep=("allowed_models", "retention_months"),
     )
 
@@ -190,7 +189,6 @@ def tenant_section(row: tenancy.Tenant) -> schema.Tenant:
         cache=read(schema.Cache, row.cache),
         single_flight=row.single_flight,
         runs=read(schema.Runs, row.runs),
-        guardrails=tuple(read(schema.Guardrail, one) for one in row.guardrails),
     )
 
 
@@ -237,6 +235,34 @@ def budget_section(row: tenancy.Budget) -> schema.Budget:
         mode=row.mode,
         model=row.model_filter or None,
         per=row.per or None,
+    )
+
+
+def guardrail_values(section: schema.Guardrail) -> Values:
+    return {
+        "kind": section.kind,
+        "action": section.action,
+        "side": section.on,
+        "entities": sorted(set(section.entities)),
+        "patterns": list(section.patterns),
+        "words": list(section.words),
+    }
+
+
+def guardrail_name(section: schema.Guardrail) -> str:
+    """Return what a guardrail is called: what it is, unless it is said."""
+    return section.name or section.kind
+
+
+def guardrail_section(row: tenancy.Guardrail) -> schema.Guardrail:
+    return schema.Guardrail(
+        name=None if row.name == row.kind else row.name,
+        kind=row.kind,
+        action=row.action,
+        on=row.side,
+        entities=tuple(row.entities),
+        patterns=tuple(row.patterns),
+        words=tuple(row.words),
     )
 
 

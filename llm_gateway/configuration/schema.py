@@ -35,6 +35,7 @@ from llm_gateway.configuration.scalars import (
     one_of,
     whole_number,
 )
+from llm_gateway.guardrails.pii import ENTITIES
 from llm_gateway.providers.catalog import CAPABILITIES, CATALOG
 from llm_gateway.providers.row import REGION
 from tenants.buckets import RUN_CEILING
@@ -291,9 +292,16 @@ class Runs(Struct, frozen=True):
     max_seconds: Count | None = None
 
 
-class Guardrail(Struct, frozen=True):
-    kind: Name
+class Guardrail(Struct, frozen=True, kw_only=True):
+    """What is not let through. Its name is its kind, unless it is said."""
+
+    name: Name | None = None
+    kind: Annotated[str, one_of("secrets", "pii", "pattern", "words")]
     action: Annotated[str, one_of("redact", "block", "flag")] = "block"
+    on: Annotated[str, one_of("request", "answer", "both")] = "both"
+    entities: tuple[Annotated[str, one_of(*ENTITIES)], ...] = ()
+    patterns: tuple[Text, ...] = ()
+    words: tuple[Text, ...] = ()
 
 
 class Project(Struct, frozen=True):

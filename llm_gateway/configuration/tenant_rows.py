@@ -13,7 +13,7 @@ from llm_gateway.configuration.tenant_prices import write_terms
 from llm_gateway.models import KeyTimeouts
 from tenants.buckets import RUN_CEILING
 from tenants.keys import issue, key_digest, with_digest
-from tenants.models import ApiKey, Budget, Member, Project, RateLimit, Tenant
+from tenants.models import ApiKey, Budget, Guardrail, Member, Project, RateLimit, Tenant
 
 
 class Owner(Struct, frozen=True):
@@ -142,6 +142,8 @@ def _write_tenant_rules(changes: Changes, section: schema.Tenant, owner: Owner) 
         if held is not None and changes.goes(from_file=held.managed_by_file):
             changes.remove(held, _budget_label(owner, RUN_CEILING))
     _write_rate_limits(changes, owner, section.rate_limits)
+    for guardrail in section.guardrails:
+        _write_guardrail(changes, owner.tenant, guardrail)
 
 
 def _write_rules(changes: Changes, section: schema.Project | schema.Key, owner: Owner) -> None:
@@ -162,6 +164,16 @@ def _write_budget(changes: Changes, owner: Owner, section: schema.Budget) -> Non
 
 def _budget_label(owner: Owner, name: str) -> str:
     return f"budget {owner.label}/{name}"
+
+
+def _write_guardrail(changes: Changes, tenant: Tenant, section: schema.Guardrail) -> None:
+    name, values = rows.guardrail_name(section), rows.guardrail_values(section)
+    label = f"guardrail {tenant.name}/{name}"
+    row = Guardrail.objects.of(tenant).filter(name=name).first()
+    if row is None:
+        changes.create(Guardrail(tenant=tenant, name=name, **values), label)
+    else:
+        changes.update(row, label, values, rows.guardrail_values(rows.guardrail_section(row)))
 
 
 def _write_rate_limits(changes: Changes, owner: Owner, section: schema.RateLimits) -> None:

@@ -70,8 +70,8 @@ def cheaper_model(
         advice=f"Ask {name} instead of {short.model} where answers are short.",
         saving_nano=short.cost_nano - costs[name],
         computed=(
-            f"{short.requests} requests to {short.model} were answered in up to {SHORT_ANSWER}"
-            f" tokens: {short.input_tokens} tokens in, {short.output_tokens} out, for"
+            f"{short.requests:,} requests to {short.model} were answered in up to {SHORT_ANSWER}"
+            f" tokens: {short.input_tokens:,} tokens in, {short.output_tokens:,} out, for"
             f" {usd(short.cost_nano)} USD. At the prices of {name} they cost {usd(costs[name])}"
             f" USD; it has every capability of {short.model} and a quality of at least"
             f" {now.quality - QUALITY_POINTS}, {short.model} has {now.quality}."
@@ -119,8 +119,8 @@ def cache_prompts(
         saving_nano=saving,
         computed=(
             f"{prompts.requests} requests began like another of the same five minutes."
-            f" {prompts.again_tokens} tokens were billed at {usd(price.input)} USD a million that"
-            f" cost {usd(price.cache_read)} when read from the cache, less {prompts.first_tokens}"
+            f" {prompts.again_tokens:,} tokens were billed at {usd(price.input)} USD a million that"
+            f" cost {usd(price.cache_read)} when read from the cache, less {prompts.first_tokens:,}"
             f" tokens that are {usd(dearer)} dearer to write into it."
         ),
         figures={"requests": prompts.requests, "tokens": prompts.again_tokens},

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from django.db import DEFAULT_DB_ALIAS
-from django.db.models import Q, QuerySet, Sum, TextField, Value
+from django.db.models import F, Q, QuerySet, Sum, TextField, Value
 from django.db.models.fields.json import KeyTextTransform
 from django.db.models.functions import Coalesce, TruncHour
 from msgspec import Struct
@@ -56,21 +56,30 @@ def budgets_now(caller: Caller, now: datetime, *, using: str = DEFAULT_DB_ALIAS)
 
 
 def rules_now(
-    tenant_id: int, rules: Sequence[BudgetRule], now: datetime, *, using: str = DEFAULT_DB_ALIAS
+    tenant_id: int,
+    rules: Sequence[BudgetRule],
+    now: datetime,
+    *,
+    most: int = 1,
+    using: str = DEFAULT_DB_ALIAS,
 ) -> list[BudgetNow]:
-    """Return budgets of a tenant as they stand, in their order."""
+    """Return budgets of a tenant as they stand, in their order.
+
+    Of one with several buckets the fullest first, and up to `most` of them.
+    """
     spans = {rule.id: span(now, rule.period, rule.zone) for rule in rules}
     keys = {rule.id: period_key(rule.period, rule.zone, spans[rule.id].start) for rule in rules}
-    fullest = _fullest(Bucket.objects.of(tenant_id).using(using), keys)
+    fullest = _fullest(Bucket.objects.of(tenant_id).using(using), rules, keys, most)
     limits = _limits(tenant_id, keys, now, using)
     return [
         BudgetNow(
             rule=rule,
             period=spans[rule.id],
             limit_nano=limits.get(rule.id, rule.limit_nano),
-            **fullest.get(rule.id, {}),
+            **bucket,
         )
         for rule in rules
+        for bucket in fullest.get(rule.id) or [{}]
     ]
 
 
@@ -114,10 +123,10 @@ def buckets_now(
 
 def forecasts(
     tenant_id: int, budgets: Iterable[BudgetNow], now: datetime, *, using: str = DEFAULT_DB_ALIAS
-) -> dict[int, Forecast]:
-    """Return the forecast of each budget by its id. Reads the roll-ups, never the log."""
-    return {
-        budget.rule.id: forecast(
+) -> list[Forecast]:
+    """Return the forecast of each budget, in their order. Reads the roll-ups, never the log."""
+    return [
+        forecast(
             Spend(
                 limit_nano=budget.limit_nano,
                 used_nano=budget.used_nano,
@@ -128,19 +137,26 @@ def forecasts(
             now,
         )
         for budget in budgets
+    ]
+
+
+def _fullest(
+    buckets: QuerySet[Bucket], rules: Sequence[BudgetRule], keys: dict[int, str], most: int
+) -> dict[int, list[dict[str, Any]]]:
+    """Return the counters of each budget's buckets, read in one go but for those with several."""
+    columns = ("subject", "used_nano", "held_nano")
+    single = [rule.id for rule in rules if not rule.per]
+    rows = buckets.filter(budget_id__in=single, period_key__in=set(keys.values()), subject="")
+    found = {
+        row["budget_id"]: [{name: row[name] for name in columns}]
+        for row in rows.values("budget_id", "period_key", *columns)
+        if row["period_key"] == keys[row["budget_id"]]
     }
-
-
-def _fullest(buckets: QuerySet[Bucket], keys: dict[int, str]) -> dict[int, dict[str, Any]]:
-    rows = buckets.filter(budget_id__in=keys, period_key__in=set(keys.values()))
-    found: dict[int, dict[str, Any]] = {}
-    for row in sorted(rows, key=lambda row: row.used_nano + row.held_nano):
-        if row.period_key == keys[row.budget_id]:
-            found[row.budget_id] = {
-                "subject": row.subject,
-                "used_nano": row.used_nano,
-                "held_nano": row.held_nano,
-            }
+    for rule in rules:
+        if rule.per:
+            own = buckets.filter(budget_id=rule.id, period_key=keys[rule.id])
+            fullest = own.order_by(-(F("used_nano") + F("held_nano")), "subject")
+            found[rule.id] = list(fullest.values(*columns)[:most])
     return found
 
 

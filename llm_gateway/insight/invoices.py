@@ -9,14 +9,14 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 from django.db import DEFAULT_DB_ALIAS, transaction
-from django.db.models import BigIntegerField, Count, F, Q, Sum
+from django.db.models import BigIntegerField, Count, F, Max, Min, Q, Sum
 from django.db.models.fields.json import KeyTextTransform
 from django.db.models.functions import Cast, Coalesce, TruncDate
 from msgspec import Struct
 
 from llm_gateway.insight.drift import Cause, Ours, Theirs, cause, drift, undated
 from llm_gateway.insight.invoice_files import Stated
-from llm_gateway.models import InvoiceLine, Model, Provider
+from llm_gateway.models import InvoiceLine, Model, Provider, UsageHour
 from tenants.money.models import Entry
 
 Place = tuple[date, str]
@@ -61,6 +61,30 @@ def compare(
     return [
         _compared(place, ours.get(place, Ours()), theirs.get(place, Theirs())) for place in places
     ]
+
+
+def stating(*, using: str = DEFAULT_DB_ALIAS) -> list[Any]:
+    """Return the providers of whom something was imported, with its `first` and `last` day."""
+    rows = Provider.objects.using(using).filter(invoice_lines__isnull=False)
+    spans = rows.annotate(first=Min("invoice_lines__day"), last=Max("invoice_lines__day"))
+    return list(spans.order_by("name"))
+
+
+def cost_drift(
+    provider: Provider, start: date, end: date, *, using: str = DEFAULT_DB_ALIAS
+) -> float | None:
+    """Return how much more they state in all than the sums by hour have; None: it is no number.
+
+    It is quick over any ledger. Which day and model it is, `compare` tells.
+    """
+    lines = InvoiceLine.objects.using(using).filter(provider=provider, day__gte=start, day__lt=end)
+    theirs = lines.aggregate(cost=Sum("cost_nano"))["cost"]
+    hours = UsageHour.all_tenants_unsafe.using(using).filter(
+        provider=provider.name,
+        hour__gte=datetime.combine(start, time(0), UTC),
+        hour__lt=datetime.combine(end, time(0), UTC),
+    )
+    return drift(hours.aggregate(cost=Sum("cost_nano", default=0))["cost"], theirs)
 
 
 def _compared(place: Place, ours: Ours, theirs: Theirs) -> Compared:

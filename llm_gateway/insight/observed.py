@@ -82,7 +82,10 @@ def observe(tenant_id: int, now: datetime, *, using: str = DEFAULT_DB_ALIAS) -> 
         short_answers=_short_answers(rows),
         repeated=_repeated(rows),
         prompts=_prompts(rows),
-        unused_keys=_unused(keys, now),
+        unused_keys=[
+            UnusedKey(name=one.name, last_used_at=one.last_used_at)
+            for one in unused_keys(keys, now)
+        ],
     )
 
 
@@ -145,9 +148,10 @@ def _prompts(rows: QuerySet[RequestLog]) -> list[Prompts]:
     return [found[place] for place in sorted(found)]
 
 
-def _unused(keys: QuerySet[ApiKey], now: datetime) -> list[UnusedKey]:
+def unused_keys(keys: QuerySet[ApiKey], now: datetime) -> QuerySet[Any]:
+    """Return those of the keys that are in force and that nobody used for long, by name."""
     long_ago = now - UNUSED_FOR
     never = Q(last_used_at=None, created_at__lt=long_ago)
     rows: Any = keys.filter(never | Q(last_used_at__lt=long_ago), revoked_at=None)
-    valid = rows.filter(Q(expires_at=None) | Q(expires_at__gt=now)).order_by("name")
-    return [UnusedKey(name=key.name, last_used_at=key.last_used_at) for key in valid]
+    valid: QuerySet[Any] = rows.filter(Q(expires_at=None) | Q(expires_at__gt=now))
+    return valid.order_by("name")

@@ -56,6 +56,27 @@ class UsageRow(Struct, frozen=True, kw_only=True):
     saved_nano: int
 
 
+class CacheUsed(Struct, frozen=True, kw_only=True):
+    """What answers given again did for a tenant."""
+
+    requests: int
+    hits: int
+    saved_nano: int
+
+
+def cache_used(tenant_id: int, since: datetime, *, using: str = DEFAULT_DB_ALIAS) -> CacheUsed:
+    """Return it from the hour in which `since` lies until now."""
+    begin = since.replace(minute=0, second=0, microsecond=0)
+    rows = UsageHour.objects.of(tenant_id).using(using).filter(hour__gte=begin)
+    sums = {
+        "all": Sum("requests", default=0),
+        "hits": Sum("cache_hits", default=0),
+        "saved": Sum("saved_nano", default=0),
+    }
+    found = rows.aggregate(**sums)
+    return CacheUsed(requests=found["all"], hits=found["hits"], saved_nano=found["saved"])
+
+
 def is_group(name: str) -> bool:
     return name in GROUPS or (name.startswith(NAMED_TAG) and len(name) > len(NAMED_TAG))
 

@@ -9,10 +9,8 @@ from typing import Any
 from django.db.models import Q, QuerySet, Sum
 from msgspec import Struct
 
-from llm_gateway.insight.budgets import BudgetNow, forecasts, rules_now
-from llm_gateway.insight.forecast import Forecast
+from llm_gateway.insight.meters import meters
 from llm_gateway.models import UsageHour
-from tenants.auth import rule_of
 from tenants.models import ApiKey, Budget, RaiseRequest
 from tenants.seats import Seat
 from tenants.types import short_usd
@@ -21,32 +19,12 @@ DAYS = (("today", 1), ("7 days", 7), ("30 days", 30))
 LATEST = 20
 
 
-class Meter(Struct, frozen=True, kw_only=True):
-    """A budget in its running period; amounts are US dollars, `share` is of the limit.
-
-    `reached` is when it will be at this `rate` a day; None is not before it renews.
-    """
-
-    id: int
-    name: str
-    binds: str
-    limit: str
-    used: str
-    held: str
-    remaining: str
-    share: float
-    renews: datetime | None
-    raisable: bool
-    reached: datetime | None
-    rate: str
-
-
 class Used(Struct, frozen=True, kw_only=True):
     """What was used within some days."""
 
     title: str
-    requests: int
-    tokens: int
+    requests: str
+    tokens: str
     cost: str
 
 
@@ -56,7 +34,7 @@ def portal(seat: Seat, now: datetime) -> dict[str, Any]:
         "keys": list(keys_of(seat).select_related("project", "holder")[:200]),
         "used": [_used(seat, title, now - timedelta(days=days)) for title, days in DAYS],
         "used_models": _by_model(seat, now - timedelta(days=DAYS[-1][1])),
-        "meters": _meters(seat, now),
+        "meters": meters(seat.tenant_id or 0, budgets_of(seat), now),
         "raises": RaiseRequest.objects.of(seat.tenant_id or 0).filter(_asked_by(seat))[:LATEST],
     }
 
@@ -76,34 +54,6 @@ def budgets_of(seat: Seat) -> QuerySet[Budget]:
     projects = own.exclude(project=None).values("project_id")
     whole = Q(project=None, api_key=None)
     return found.filter(whole | Q(api_key__in=own.values("pk")) | Q(project_id__in=projects))
-
-
-def _meters(seat: Seat, now: datetime) -> list[Meter]:
-    budgets = list(budgets_of(seat).select_related("tenant", "project", "api_key"))
-    stand = rules_now(seat.tenant_id or 0, [rule_of(one, one.tenant) for one in budgets], now)
-    found = forecasts(seat.tenant_id or 0, stand, now)
-    return [
-        _meter(budget, standing, found[budget.pk])
-        for budget, standing in zip(budgets, stand, strict=True)
-    ]
-
-
-def _meter(budget: Budget, now: BudgetNow, reached: Forecast) -> Meter:
-    spent, limit = now.used_nano + now.held_nano, now.limit_nano
-    return Meter(
-        id=budget.pk,
-        name=f"{budget.name}, each {budget.per}" if budget.per else budget.name,
-        binds=str(budget.api_key or budget.project or budget.tenant),
-        limit="" if limit is None else short_usd(limit),
-        used=short_usd(now.used_nano),
-        held=short_usd(now.held_nano),
-        remaining="" if limit is None else short_usd(max(0, limit - spent)),
-        share=min(1.0, now.used_share),
-        renews=now.period.end,
-        raisable=limit is not None,
-        reached=reached.at,
-        rate=short_usd(reached.rate_nano) if reached.rate_nano else "",
-    )
 
 
 def _usage(seat: Seat, since: datetime) -> QuerySet[UsageHour]:
@@ -133,8 +83,8 @@ def _by_model(seat: Seat, since: datetime) -> list[Used]:
 def _told(title: str, row: dict[str, Any]) -> Used:
     return Used(
         title=title,
-        requests=row["all_requests"],
-        tokens=row["all_read"] + row["all_written"],
+        requests=f"{row['all_requests']:,}",
+        tokens=f"{row['all_read'] + row['all_written']:,}",
         cost=short_usd(row["all_cost"]),
     )
 

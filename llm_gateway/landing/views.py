@@ -22,6 +22,7 @@ from tenants.auth import load_caller_of_seat
 from tenants.models import ApiKey, Tenant
 from tenants.raises import ask_for_raise
 from tenants.seats import CHOSEN, Seat, memberships, seat_of
+from tenants.signin.places import wanted
 from tenants.signin.rules import is_operator
 
 
@@ -44,6 +45,7 @@ def _shown(
         "seats": memberships(request.user),  # type: ignore[arg-type] # who has a seat is a user
         "snippets": snippets(_base(request), "YOUR_KEY", "MODEL"),
         "form": RaiseForm(),
+        "may_ask": seat.reaches("member"),
         **portal(seat, timezone.now()),
         **more,
     }
@@ -147,4 +149,4 @@ def ask_raise(request: HttpRequest) -> HttpResponse:
     except ValueError as error:
         asked.add_error(None, str(error))
         return _shown(request, seat, {"form": asked}, status=400)
-    return redirect("landing")
+    return redirect(wanted(request) or "landing")

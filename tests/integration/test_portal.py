@@ -138,7 +138,7 @@ def test_people_see_what_they_hold_and_admins_all(ours: Town) -> None:
         seat = find_seat(ours.people[role])
         assert seat is not None
         found = portal(seat, now)
-        seen[role] = (len(found["keys"]), found["used"][-1].requests, len(found["meters"]))
+        seen[role] = (len(found["keys"]), int(found["used"][-1].requests), len(found["meters"]))
     assert seen == {
         "viewer": (0, 0, 1),
         "member": (0, 0, 1),
@@ -228,26 +228,94 @@ def asked_again(town: Town) -> None:
         )
 
 
+def left_unused(town: Town) -> ApiKey:
+    key: Any = town.rows["ApiKey"]
+    ApiKey.all_tenants_unsafe.update(created_at=timezone.now() - timedelta(days=99))
+    found: ApiKey = key
+    return found
+
+
+def follow(client: Client, status: int = HTTPStatus.FOUND, **said: Any) -> str:
+    """Post a form of the page of advice; return where it leads, or the page."""
+    answer = client.post(reverse("portal-advice-follow"), said)
+    assert answer.status_code == status
+    return answer.content.decode()
+
+
 def test_advice_is_followed_by_an_owner_and_taken_back(ours: Town, theirs: Town) -> None:
     asked_again(ours)
     before = keep_state_number()
-    follow = reverse("portal-advice-cache")
     for role in ROLES:
         page = ours.client(role).get(reverse("portal-advice")).content.decode()
         assert "at least $2.00" in page
         assert f"Switch the cache on for {ours.mark}" in page
-        assert (follow in page) == (role == "owner")
+        assert ("Switch the cache on</button>" in page) == (role == "owner")
     assert ours.mark not in theirs.client("owner").get(reverse("portal-advice")).content.decode()
     for role in ROLES[:-1]:
-        assert ours.client(role).post(follow).status_code == HTTPStatus.FORBIDDEN
+        follow(ours.client(role), HTTPStatus.FORBIDDEN, kind="cache_answers")
     assert not Tenant.objects.get(pk=ours.tenant.pk).cache
-    assert ours.client("owner").post(follow).status_code == HTTPStatus.FOUND
+    owner = ours.client("owner")
+    follow(owner, kind="cache_answers", tenant=theirs.mark)
     kept = Tenant.objects.get(pk=ours.tenant.pk)
     assert kept.cache == {"enabled": True, "ttl": 3600}
     assert not Tenant.objects.get(pk=theirs.tenant.pk).cache
     event = AuditEvent.objects.filter(object_type="tenant").latest("pk")
     assert (event.actor, event.changes["cache"]) == ("owner@ours.test", [{}, kept.cache])
     assert keep_state_number() == before + 1
+    assert "on already" in follow(owner, HTTPStatus.BAD_REQUEST, kind="cache_answers")
+
+    assert "No such" in follow(theirs.client("owner"), HTTPStatus.BAD_REQUEST, event=event.pk)
+    follow(ours.client("admin"), HTTPStatus.FORBIDDEN, event=event.pk)
+    follow(owner, event=event.pk)
+    assert Tenant.objects.get(pk=ours.tenant.pk).cache == {}
+    assert "changed since" in follow(owner, HTTPStatus.BAD_REQUEST, event=event.pk)
+    assert keep_state_number() == before + 2
+
+
+def test_an_unused_key_is_ended_with_a_click_and_lives_again_with_another(ours: Town) -> None:
+    key, admin = left_unused(ours), ours.client("admin")
+    page = admin.get(reverse("portal-advice")).content.decode()
+    assert "End the key now" in page
+    follow(ours.client("member"), HTTPStatus.FORBIDDEN, kind="unused_key", subject=key.name)
+    follow(admin, kind="unused_key", subject=key.name)
+    ended = ApiKey.all_tenants_unsafe.get(pk=key.pk)
+    assert ended.expires_at is not None
+    assert ended.expires_at <= timezone.now()
+    page = admin.get(reverse("portal-advice")).content.decode()
+    event = AuditEvent.objects.latest("pk")
+    assert f"The key ended: {key}, by admin@ours.test" in page
+    assert f'name="event" value="{event.pk}"' in page
+    follow(admin, event=event.pk)
+    assert ApiKey.all_tenants_unsafe.get(pk=key.pk).expires_at is None
+    assert AuditEvent.objects.latest("pk").action == "took advice back"
+    # Somebody has set an end of their own since it was taken back.
+    ApiKey.all_tenants_unsafe.filter(pk=key.pk).update(expires_at=timezone.now())
+    assert "changed since" in follow(admin, HTTPStatus.BAD_REQUEST, event=event.pk)
+
+
+@pytest.mark.parametrize(
+    ("said", "trouble"),
+    [
+        ({"kind": "cheaper_model"}, "kind: this advice is not followed with a click"),
+        ({}, "kind: this advice is not followed with a click"),
+        ({"event": "x"}, "event: that is no number"),
+        ({"event": "9" * 30}, "event: that is no number"),
+        ({"event": "1"}, "No such advice was followed"),
+        ({"kind": "unused_key", "subject": "nobody"}, "no such key"),
+    ],
+)
+def test_what_cannot_be_followed_is_said(ours: Town, said: dict[str, str], trouble: str) -> None:
+    assert trouble in follow(ours.client("owner"), HTTPStatus.BAD_REQUEST, **said)
+
+
+def test_a_key_that_is_used_again_is_not_ended(ours: Town) -> None:
+    key = left_unused(ours)
+    ApiKey.all_tenants_unsafe.filter(pk=key.pk).update(last_used_at=timezone.now())
+    answer = follow(
+        ours.client("admin"), HTTPStatus.BAD_REQUEST, kind="unused_key", subject=key.name
+    )
+    assert "used again" in answer
+    assert ApiKey.all_tenants_unsafe.get(pk=key.pk).expires_at is None
 
 
 def keep_state_number() -> int:

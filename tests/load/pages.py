@@ -53,6 +53,9 @@ def pages(now: datetime) -> dict[str, str]:
         "one budget": f"{_ADMIN}/tenants/budget/1/change/",
         "buckets": f"{_ADMIN}/tenants/bucket/",
         "tenants": f"{_ADMIN}/tenants/tenant/",
+        "money": f"{_ADMIN}/money/",
+        "money of one tenant": f"{_ADMIN}/money/?tenant=acme",
+        "advice for one tenant": f"{_ADMIN}/money/advice/?tenant=acme",
     }
 
 
@@ -62,6 +65,7 @@ def own_pages(now: datetime) -> dict[str, str]:
     return {
         "their overview, 30d": f"{_ADMIN}/?range=30d",
         "portal": "/",
+        "their money": f"{_ADMIN}/money/",
         "usage, 85 days by day and model": f"{usage}=day,model&limit=1000",
         "usage, 85 days by key and tag": f"{usage}=key,tag&limit=1000",
     }

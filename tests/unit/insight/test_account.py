@@ -73,7 +73,7 @@ def test_budgets_are_told_with_raise_percent_fullest_subject_and_forecast(
 
     told = {one["name"]: one for one in budget_states(caller, NOW, using=alias)}
     budgets = budgets_now(caller, NOW, using=alias)
-    for rule, found in zip(rules, forecasts(1, budgets, NOW, using=alias).values(), strict=True):
+    for rule, found in zip(rules, forecasts(1, budgets, NOW, using=alias), strict=True):
         at = told[rule.name]["forecast_at"]
         assert (None if at is None else datetime.fromisoformat(at)) == found.at
     first, each, counts, unused = told.values()

@@ -157,7 +157,8 @@ def test_each_budget_is_forecast_from_the_spend_it_binds(alias: str, journal: Jo
         budget(8, per="end_user", subject="u"),
         budget(9, scope="project", owner_id=99, used=0),
     ]
-    found = forecasts(1, asked, NOW, using=alias)
+    told = forecasts(1, asked, NOW, using=alias)
+    found = {one.rule.id: each for one, each in zip(asked, told, strict=True)}
     rates = {id_: one.rate_nano / NANO for id_, one in found.items()}
     assert rates == {1: 4, 2: 1, 3: 1, 4: 1, 5: 4, 6: 2, 7: 2, 8: pytest.approx(50 / 10.5), 9: 0}
     assert found[1].at == NOW + timedelta(days=12.5)
