@@ -14,11 +14,13 @@ from llm_gateway.edge.app import ENDPOINTS
 from llm_gateway.edge.health import Operations
 from mobius import asgi
 from mobius.celery import app
+from mobius.console_site import OPEN_TO_ALL
 
 Route = tuple[str, str, str]
 CATCH_ALL = "/api/v1/{rest}"  # answers 404 as a problem; it serves nothing
 CONSOLE: Route = ("http", "*", "/admin/")
 STATIC: Route = ("http", "GET", "/static/")  # whitenoise, before any route
+NEVER_OPEN = {"view_on_site"}  # Django's own: no row of ours has a page elsewhere
 _PARAMETER = re.compile(r"<(?:\w+:)?(\w+)>")
 
 
@@ -52,6 +54,9 @@ def _methods(view: Any) -> Iterator[str]:
 def console_actions() -> Iterator[Route]:
     """Yield what the console does beside showing and changing rows: by its URLs, and in bulk."""
     usual = {"changelist", "add", "autocomplete", "history", "delete", "change"}
+    own = {url.name for url in site.get_urls() if isinstance(url, URLPattern) and url.name}
+    for name in sorted(own - OPEN_TO_ALL - NEVER_OPEN):
+        yield "action", "POST", name
     for model, pages in site._registry.items():
         stem = f"{model._meta.app_label}_{model._meta.model_name}"
         bulk = {f"{stem}_{action}" for action in pages.actions or ()}
@@ -110,4 +115,5 @@ def test_public_routes_are_these_few() -> None:
         # whoever is not signed in yet, or no longer wants to be
         *("/sign-in/", "/sign-in/code/", "/sign-in/out/", "/sign-in/sso/"),
         *("/sign-in/sso/callback/", "/sign-in/invitation/{uidb64}/{token}/"),
+        *("/sign-in/forgotten/", "/sign-in/reset/{uidb64}/{token}/"),
     }

@@ -11,7 +11,7 @@ ROWS = (
     *(f"M{n}" for n in range(1, 14)),
     *(f"D{n}" for n in range(1, 5)),
     *("F1", "F2", "F3", "F4", "F5", "F6", "F7", "F8", "F9", "F10", "F11", "F12", "F13"),
-    *("S1", "S2", "S4", "S6", "S8", "S9", "S10", "S11", "S12", "S13", "S14", "S16"),
+    *("S1", "S2", "S4", "S5", "S6", "S8", "S9", "S10", "S11", "S12", "S13", "S14", "S16"),
 )
 MARKER = "promise"
 # Those that have none, and why.

@@ -27,7 +27,7 @@ class Untrusted:
         self._server = _Server(("127.0.0.1", 0), BaseHTTPRequestHandler)
         self.port = int(self._server.server_address[1])
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(_self_signed(folder))
+        context.load_cert_chain(self_signed(folder))
         self._server.socket = context.wrap_socket(
             self._server.socket, server_side=True, do_handshake_on_connect=False
         )
@@ -43,7 +43,7 @@ class Untrusted:
         self._thread.join()
 
 
-def _self_signed(folder: Path) -> Path:
+def self_signed(folder: Path) -> Path:
     """Write a key with its certificate; return the file of both."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])

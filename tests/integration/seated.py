@@ -18,6 +18,7 @@ from tenants.models import (
     ApiKey,
     AuditEvent,
     Budget,
+    Guardrail,
     Member,
     Project,
     RaiseRequest,
@@ -89,6 +90,11 @@ class Town:
         budget = self._keep(rule(name=self.mark, limit_nano=USD, project=project, **own))
         self.whole = rule(name=f"{self.mark}-whole", limit_nano=USD, **own)
         self._keep(RateLimit.all_tenants_unsafe.create(api_key=key, requests_per_minute=5, **own))
+        self._keep(
+            Guardrail.all_tenants_unsafe.create(
+                name=self.mark, kind="words", action="flag", words=[self.mark], **own
+            )
+        )
         self._keep(
             RaiseRequest.all_tenants_unsafe.create(
                 budget=budget,

@@ -37,7 +37,8 @@ LASTING = {
 PLACELESS = {
     *(("GET", route) for route in matrix.SAME_FOR_ALL),
     # who signs in or out, and what each changes of their own sign-in
-    *(("POST", f"/sign-in/{page}") for page in ("", "code/", "out/", "mine/password/")),
+    *(("POST", f"/sign-in/{page}") for page in ("", "code/", "out/", "forgotten/")),
+    ("POST", "/sign-in/mine/password/"),
     *(("POST", f"/sign-in/mine/second-factor/{page}") for page in ("", "remove/")),
     *(("POST", f"/sign-in/mine/{page}/") for page in ("recovery-codes", "elsewhere")),
     ("POST", "/v1/files"),

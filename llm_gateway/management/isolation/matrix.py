@@ -158,6 +158,11 @@ BODIES: Mapping[tuple[str, str], tuple[Json, ...]] = {
     ("PATCH", "/api/v1/members/{name}"): ({"role": "viewer"},),
     ("PATCH", "/api/v1/budgets/{name}"): ({"limit": "2"},),
     ("PATCH", "/api/v1/limits/{name}"): ({"concurrency": 2},),
+    ("POST", "/api/v1/guardrails"): (
+        {"name": "x", "kind": "secrets", "tenant": "{tenant name}"},
+        {"name": "x", "kind": "secrets", "tenant_id": "{tenant}"},
+    ),
+    ("PATCH", "/api/v1/guardrails/{name}"): ({"action": "redact"},),
     ("POST", "/api/v1/providers"): (
         {"name": "x", "kind": "mock", "tenant": "{tenant name}"},
         {"name": "x", "kind": "mock", "tenant_id": "{tenant}"},
@@ -173,12 +178,17 @@ BODIES: Mapping[tuple[str, str], tuple[Json, ...]] = {
         _TOOL | {"params": {"name": "embed", "arguments": {"texts": ["hi"], "model": "{models}"}}},
     ),
     ("POST", "/portal/tenant/"): ({"tenant": "{tenant}"},),
-    ("POST", "/portal/advice/cache/"): ({"tenant": "{tenant}"},),
+    ("POST", "/portal/advice/follow/"): (
+        {"kind": "cache_answers", "tenant": "{tenant}"},
+        {"kind": "unused_key", "subject": "{key name}", "tenant": "{tenant name}"},
+        {"event": "{tenant}", "tenant": "{tenant name}"},
+    ),
     ("POST", "/portal/raises/"): (
         {"budget": "{budgets}", "amount": "1", "until": "2099-01-01T00:00", "reason": "x"},
     ),
     ("POST", "/portal/keys/{name}/renew/"): ({},),
     ("POST", "/sign-in/invitation/{uidb64}/{token}/"): ({},),
+    ("POST", "/sign-in/reset/{uidb64}/{token}/"): ({},),
 }
 _FORM = "application/x-www-form-urlencoded"
 _FORMS = ("/portal/", "/sign-in/")
@@ -321,9 +331,13 @@ def _pages(theirs: Town) -> Iterator[Question]:
         if row is not None:
             yield _page("GET", reverse(f"{stem}_change", args=[row]), str(row))
             yield _page("POST", reverse(f"{stem}_delete", args=[row]), str(row))
+    for page in ("money", "money-advice"):
+        for name in ("tenant", "tenant name"):
+            asked = f"{reverse(f'admin:{page}')}?tenant={theirs.ids[name]}"
+            yield _page("GET", asked, theirs.ids[name], **{"hx-request": "true"})
 
 
-def _page(method: str, path: str, sent: str) -> Question:
+def _page(method: str, path: str, sent: str, **headers: str) -> Question:
     return Question(
         method=method,
         route=CONSOLE,
@@ -331,5 +345,5 @@ def _page(method: str, path: str, sent: str) -> Question:
         position="page",
         sent=(sent,),
         body="post=yes" if method == "POST" else None,
-        headers={"content-type": _FORM},
+        headers={"content-type": _FORM, **headers},
     )

@@ -26,6 +26,7 @@ from tenants.ids import new_id
 from tenants.models import (
     ApiKey,
     Budget,
+    Guardrail,
     Member,
     Project,
     RaiseRequest,
@@ -81,6 +82,7 @@ def make(mark: str) -> Town:
         "members": str(people["member"][1].pk),
         "budgets": str(rules["Budget"].pk),
         "limits": str(rules["RateLimit"].pk),
+        "guardrails": str(rules["Guardrail"].pk),
         "providers": str(provider.pk),
         "provider name": provider.name,
         "models": model.name,
@@ -93,7 +95,10 @@ def make(mark: str) -> Town:
         "items": _kept(tenant, provider, f"msg_{mark}", ""),
         "files": kept["file"],
         "batches": kept["batch"],
-        "invitation": urlsafe_base64_encode(str(people["owner"][0].pk).encode()),
+        **dict.fromkeys(
+            ("invitation", "reset"),
+            urlsafe_base64_encode(str(people["owner"][0].pk).encode()),
+        ),
         "{uidb64}": "no-token",
     }
     rows: dict[str, orm.Model] = {
@@ -117,7 +122,7 @@ def nobody() -> Mapping[str, str]:
     """Return ids of the same shapes that nothing is called by."""
     mark = f"nobody-{new_id().hex[-12:]}"
     names = ("tenant name", "projects", "key name", "provider name", "models", "prompts")
-    numbers = ("tenant", "members", "budgets", "limits", "providers", "circuits")
+    numbers = ("tenant", "members", "budgets", "limits", "guardrails", "providers", "circuits")
     kept = ("responses", "items", "files", "batches")
     return {
         **{name: f"{mark}-{place}" for place, name in enumerate(names)},
@@ -126,7 +131,7 @@ def nobody() -> Mapping[str, str]:
         **{name: str(new_id()) for name in ("conversations", "requests", "inflight")},
         "keys": new_id().hex[-16:],
         "email": f"{mark}@{DOMAIN}",
-        "invitation": "MTAwMDAwMDAwMDAw",
+        **dict.fromkeys(("invitation", "reset"), "MTAwMDAwMDAwMDAw"),
         "{uidb64}": "no-token",
     }
 
@@ -173,7 +178,15 @@ def _rules(tenant: Tenant, project: Project, mark: str) -> dict[str, orm.Model]:
         reason=f"{mark}-reason",
         created_at=timezone.now(),
     )
-    return {"Budget": budget, "RateLimit": limit, "RaiseRequest": asked}
+    guardrail = Guardrail.all_tenants_unsafe.create(
+        tenant=tenant, name=f"{mark}-guardrail", kind="words", action="flag", words=[f"{mark}-word"]
+    )
+    return {
+        "Budget": budget,
+        "RateLimit": limit,
+        "RaiseRequest": asked,
+        "Guardrail": guardrail,
+    }
 
 
 def _provider(tenant: Tenant, mark: str) -> tuple[models.Provider, models.Model]:
