@@ -51,7 +51,7 @@ INFERENCE, LOOKING = Key("inference", spends=True), Key("inference")
 USAGE, MANAGE = Key("usage", role="viewer"), Key("manage", role="admin")
 
 # What a tenant manages (`configuration.kinds`).
-_MANAGED = ("keys", "projects", "members", "budgets", "limits", "providers")
+_MANAGED = ("keys", "projects", "members", "budgets", "limits", "guardrails", "providers")
 
 AUTHZ_MATRIX: dict[tuple[str, str, str], Who] = {
     ("http", "POST", "/v1/chat/completions"): INFERENCE,
@@ -159,7 +159,7 @@ AUTHZ_MATRIX: dict[tuple[str, str, str], Who] = {
     ("http", "*", "/admin/"): Staff(role="viewer"),
     ("http", "POST", "/portal/tenant/"): Staff(role="viewer"),
     ("http", "GET", "/portal/advice/"): Staff(role="viewer"),
-    ("http", "POST", "/portal/advice/cache/"): Staff(role="owner"),
+    ("http", "POST", "/portal/advice/follow/"): Staff(role="admin"),
     ("http", "POST", "/portal/raises/"): Staff(role="member"),
     ("http", "POST", "/portal/keys/{name}/renew/"): Staff(role="member"),
     ("http", "GET", "/sign-in/"): Public(),
@@ -170,6 +170,10 @@ AUTHZ_MATRIX: dict[tuple[str, str, str], Who] = {
     ("http", "GET", "/sign-in/sso/callback/"): Public(),
     ("http", "GET", "/sign-in/invitation/{uidb64}/{token}/"): Public(),
     ("http", "POST", "/sign-in/invitation/{uidb64}/{token}/"): Public(),
+    ("http", "GET", "/sign-in/forgotten/"): Public(),
+    ("http", "POST", "/sign-in/forgotten/"): Public(),
+    ("http", "GET", "/sign-in/reset/{uidb64}/{token}/"): Public(),
+    ("http", "POST", "/sign-in/reset/{uidb64}/{token}/"): Public(),
     ("http", "POST", "/sign-in/out/"): Public(),
     ("http", "GET", "/sign-in/mine/"): SignedIn(),
     ("http", "GET", "/sign-in/mine/password/"): SignedIn(),
@@ -207,13 +211,14 @@ AUTHZ_MATRIX: dict[tuple[str, str, str], Who] = {
     ("action", "POST", "llm_gateway_route_switch_off"): Staff(),
     ("action", "POST", "llm_gateway_route_switch_on"): Staff(),
     ("action", "POST", "llm_gateway_runningnow_stop"): Staff(role="admin"),
+    ("action", "POST", "money-advice-follow"): Staff(role="admin"),
     ("action", "POST", "tenants_alertsink_send_test"): Staff(),
     ("action", "POST", "tenants_apikey_revoke"): Staff(role="admin"),
     ("action", "POST", "tenants_apikey_revoke_selected"): Staff(role="admin"),
     ("action", "POST", "tenants_apikey_rotate"): Staff(role="admin"),
     ("action", "POST", "tenants_budget_raise_limit"): Staff(role="admin"),
     ("action", "POST", "tenants_ledgercheck_check"): Staff(),
-    ("action", "POST", "tenants_member_invite"): Staff(),
+    ("action", "POST", "tenants_member_invite"): Staff(role="admin"),
     ("action", "POST", "tenants_raiserequest_approve"): Staff(role="admin"),
     ("action", "POST", "tenants_raiserequest_refuse"): Staff(role="admin"),
     ("action", "POST", "tenants_tenant_clear_cache"): Staff(role="owner"),

@@ -42,6 +42,7 @@ def playground(request: HttpRequest) -> HttpResponse:
         "title": "Playground",
         "keys": keys.order_by("tenant__name", "name")[:MOST_KEYS],
         "names": _names(seat),
+        "chosen": request.GET.getlist("model"),
         "replay": _replay(seat, request.GET["request"]) if "request" in request.GET else None,
     }
     return TemplateResponse(request, "admin/console/playground.html", context)

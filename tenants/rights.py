@@ -44,6 +44,7 @@ ROW_MATRIX: dict[str, Rows] = {
     "ApiKey": Rows(see="viewer", make="admin", change="admin"),
     "Budget": _RULES,
     "RateLimit": _RULES,
+    "Guardrail": _RULES,
     "RaiseRequest": Rows(see="member"),
     "Bucket": _SEEN,
     "Hold": _SEEN,
@@ -68,7 +69,6 @@ FIELD_MATRIX: dict[tuple[str, str], Field] = {
     ("Tenant", "cache"): _OWNED,
     ("Tenant", "single_flight"): _OWNED,
     ("Tenant", "runs"): _OWNED,
-    ("Tenant", "guardrails"): _OWNED,
     ("Project", "name"): _MANAGED,
     ("Member", "email"): Field("admin", "owner"),
     ("Member", "role"): Field("admin", "owner"),
@@ -96,6 +96,10 @@ FIELD_MATRIX: dict[tuple[str, str], Field] = {
     ("RateLimit", "concurrency"): _MANAGED,
     ("RateLimit", "project"): _MANAGED,
     ("RateLimit", "api_key"): _MANAGED,
+    **{
+        ("Guardrail", name): _MANAGED
+        for name in ("name", "kind", "action", "side", "entities", "patterns", "words")
+    },
     # What people and models said; an operator reads it where the tenant's owner allows that.
     ("RequestLog", "payload"): Field("admin"),
 }

@@ -48,7 +48,7 @@ def budget_states(
     """Return each budget that binds a caller as it stands. Reads the database."""
     budgets = budgets_now(caller, now, using=using)
     found = forecasts(caller.tenant_id, budgets, now, using=using)
-    return [_state(budget, found[budget.rule.id].at) for budget in budgets]
+    return [_state(budget, one.at) for budget, one in zip(budgets, found, strict=True)]
 
 
 def _state(budget: BudgetNow, forecast_at: datetime | None) -> dict[str, Any]:

@@ -1,45 +1,47 @@
 """Show what the response cache does for a tenant, and let a tenant clear its answers."""
 
+from datetime import timedelta
+
 from asgiref.sync import sync_to_async
 from django.db import transaction
+from django.utils import timezone
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from llm_gateway.api import schemas
 from llm_gateway.api.views import GatewayView
-from llm_gateway.service import process
+from llm_gateway.insight.usage import cache_used
 from tenants.audit import fields_of, record
 from tenants.models import Tenant
-from tenants.types import Caller
+from tenants.types import Caller, usd
+
+WINDOW = timedelta(days=30)
 
 
 class Cache(GatewayView):
     @extend_schema(
         operation_id="cache",
-        summary="How answers are given again, and what this process' cache did",
-        description="What it saved stands in `/api/v1/usage`, over all processes.",
+        summary="How answers are given again, and what that saved",
+        description="Of the last 30 days, over all processes; `/api/v1/usage` tells it by day,"
+        " model and more.",
         tags=["cache"],
         responses={200: schemas.Cache, "4XX": schemas.PROBLEM},
     )
     async def get(self, request: Request) -> Response:
         del request
-        caller, cache = self.caller, (await process.opened()).response_cache
-        counts = cache.counts
+        caller, since = self.caller, timezone.now() - WINDOW
+        used = await sync_to_async(cache_used)(caller.tenant_id, since)
         return Response(
             {
                 "enabled": bool(caller.cache_seconds),
                 "ttl_s": caller.cache_seconds,
                 "single_flight": caller.single_flight,
-                "process": {
-                    "entries": len(cache.memory),
-                    "bytes": cache.memory.bytes,
-                    "hits": counts.hits,
-                    "shared_hits": counts.shared_hits,
-                    "misses": counts.misses,
-                    "stored": counts.stored,
-                    "too_large": counts.too_large,
-                    "evicted": cache.memory.evicted,
+                "used": {
+                    "since": since,
+                    "requests": used.requests,
+                    "hits": used.hits,
+                    "saved_usd": usd(used.saved_nano),
                 },
             }
         )

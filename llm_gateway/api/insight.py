@@ -261,7 +261,7 @@ def _file(name: str, text: str) -> HttpResponse:
 def _forecasts(caller: Caller, now: datetime) -> list[dict[str, Any]]:
     budgets = budgets_now(caller, now)
     found = forecasts(caller.tenant_id, budgets, now)
-    return [_forecast(budget, found[budget.rule.id]) for budget in budgets]
+    return [_forecast(budget, one) for budget, one in zip(budgets, found, strict=True)]
 
 
 def _forecast(budget: BudgetNow, found: Forecast) -> dict[str, Any]:

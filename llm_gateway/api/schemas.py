@@ -76,24 +76,20 @@ class SeveralRequest(CompleteRequest):
     models = serializers.ListField(child=serializers.CharField(), min_length=2, max_length=5)
 
 
-class CacheOfProcess(serializers.Serializer[None]):
-    """Since the process that answered was started, over all tenants."""
+class CacheUsed(serializers.Serializer[None]):
+    """What answers given again did for the tenant in the last 30 days, over all processes."""
 
-    entries = serializers.IntegerField()
-    bytes = serializers.IntegerField()
-    hits = serializers.IntegerField(help_text="Found in its memory.")
-    shared_hits = serializers.IntegerField(help_text="Found in Redis.")
-    misses = serializers.IntegerField()
-    stored = serializers.IntegerField()
-    too_large = serializers.IntegerField()
-    evicted = serializers.IntegerField()
+    since = serializers.DateTimeField()
+    requests = serializers.IntegerField(help_text="All of them, answered or not.")
+    hits = serializers.IntegerField(help_text="Given an answer that was there.")
+    saved_usd = serializers.CharField()
 
 
 class Cache(serializers.Serializer[None]):
     enabled = serializers.BooleanField()
     ttl_s = serializers.IntegerField()
     single_flight = serializers.BooleanField()
-    process = CacheOfProcess()
+    used = CacheUsed()
 
 
 class Usage(serializers.Serializer[None]):
@@ -126,6 +122,7 @@ class Explanation(serializers.Serializer[None]):
 
     request = serializers.DictField()
     route = serializers.DictField()
+    guardrails = serializers.ListField(child=serializers.DictField())
     limits = serializers.ListField(child=serializers.DictField())
     timeouts = serializers.ListField(child=serializers.DictField())
     candidates = serializers.ListField(child=serializers.DictField())
@@ -312,6 +309,11 @@ class RequestDecision(RequestRow):
     tags = serializers.DictField()
     lines = serializers.ListField(child=serializers.DictField(), help_text="Of the cost.")
     limits = serializers.ListField(child=serializers.DictField())
+    guardrails = serializers.ListField(
+        child=serializers.DictField(),
+        required=False,
+        help_text="Those that looked: `name`, `kind`, `action`, `on`, and how many `matches`.",
+    )
     timeouts = serializers.ListField(child=serializers.DictField())
     candidates = serializers.ListField(child=serializers.CharField())
     dropped = serializers.ListField(child=serializers.DictField())

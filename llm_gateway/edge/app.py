@@ -14,11 +14,11 @@ from msgspec import Struct
 from llm_gateway import access, service
 from llm_gateway.adapters import ADAPTERS
 from llm_gateway.edge import kept, listing
+from llm_gateway.edge.bodies import Bodies, Held
 from llm_gateway.edge.head import judged_head
 from llm_gateway.edge.http import (
     JSON,
     SSE,
-    Bodies,
     ClientGone,
     HTTPScope,
     Receive,
@@ -191,7 +191,8 @@ class DataPlane:
             endpoint = endpoint_of(scope["method"], scope["path"], headers)
             door = ADAPTERS[endpoint.adapter]
             caller, declared = await self._admit(scope, headers, endpoint)
-            read = partial(read_body, receive, declared, self._bodies, closing)
+            held = Held(self._bodies, caller.tenant_id)
+            read = partial(read_body, receive, declared, held, closing)
             if endpoint.operation in _FREE:
                 told = await self._look_up(scope, read, caller, endpoint, request_id)
                 await respond(send, 200, told.headers, told.body)

@@ -8,10 +8,9 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from llm_gateway.adapters import native
+from llm_gateway.edge.bodies import MAX_BODY, NOBODY, Bodies, Held
 from llm_gateway.edge.head import judged_head
 from llm_gateway.edge.http import (
-    MAX_BODY,
-    Bodies,
     ClientGone,
     HTTPScope,
     Receive,
@@ -76,14 +75,16 @@ class ControlPlane:
             return receive
         if not brings_credential(headers) and await signed_in(self._runtime, headers):
             declared = check_head(headers, MAX_MANAGEMENT_BODY)
-            read = read_body(receive, declared, self._bodies, closing, MAX_MANAGEMENT_BODY)
+            held = Held(self._bodies, NOBODY)
+            read = read_body(receive, declared, held, closing, MAX_MANAGEMENT_BODY)
             return _replay(await read, receive)
         caller = await authenticate(self._runtime, scope, headers)
         check_pressure(self._runtime, caller.tenant_id)
         most = MAX_BODY if scope["path"].startswith(INFERENCE) else MAX_MANAGEMENT_BODY
         run, started = parse_controls(headers).run, self._runtime.clock()
         arriving = Arriving(caller, run, new_id(), scope["path"], started)
-        reading = read_body(receive, check_head(headers, most), self._bodies, closing, most)
+        held = Held(self._bodies, caller.tenant_id)
+        reading = read_body(receive, check_head(headers, most), held, closing, most)
         body = await stops(self._runtime).read(arriving, reading)
         return _replay(body, receive)
 
@@ -112,7 +113,8 @@ class Pages:
             return receive
         most = MAX_IMPORT_BODY if scope["path"] == IMPORT else MAX_MANAGEMENT_BODY
         declared = check_head(headers, most)
-        return _replay(await read_body(receive, declared, self._bodies, closing, most), receive)
+        held = Held(self._bodies, NOBODY)
+        return _replay(await read_body(receive, declared, held, closing, most), receive)
 
 
 def _brings_body(headers: MutableMapping[bytes, bytes]) -> bool:

@@ -6,10 +6,9 @@ from urllib.parse import urlsplit
 
 from llm_gateway import access
 from llm_gateway.adapters import native
+from llm_gateway.edge.bodies import MAX_BODY, Bodies, Held
 from llm_gateway.edge.head import judged_head
 from llm_gateway.edge.http import (
-    MAX_BODY,
-    Bodies,
     ClientGone,
     HTTPScope,
     Receive,
@@ -58,7 +57,8 @@ class Tools:
             headers = judged_head(scope)
             caller = await self._admit(scope, headers)
             controls = parse_controls(headers)
-            body = await read_body(receive, check_head(headers), self._bodies, closing)
+            held = Held(self._bodies, caller.tenant_id)
+            body = await read_body(receive, check_head(headers), held, closing)
         except GatewayError as error:
             await _refuse(send, error)
             return

@@ -52,6 +52,13 @@ def unpriced(today: date) -> list[Unpriced]:
     return sorted(found, key=lambda one: (-one.attempts, one.model.name))
 
 
+def without_price(today: date) -> int:
+    """Return how many models that are switched on have no price now; reads no entries."""
+    enabled = models.Model.objects.filter(enabled=True).prefetch_related("prices")
+    found = (pricing.price_at(map(price_value, one.prices.all()), today) for one in enabled)
+    return sum(price is None or not pricing.has_lines(price) for price in found)
+
+
 def _prices(price: Price, units: Iterable[str]) -> bool:
     return pricing.has_lines(price) and all(pricing.is_known(price, unit) for unit in units)
 

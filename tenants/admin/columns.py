@@ -79,7 +79,7 @@ def facts_table(rows: Iterable[Mapping[str, Any]]) -> SafeString | str:
     if not names:
         return NOTHING
     return format_html(
-        '<table class="facts"><thead><tr>{}</tr></thead><tbody>{}</tbody></table>',
+        '<table class="facts records"><thead><tr>{}</tr></thead><tbody>{}</tbody></table>',
         format_html_join("", "<th>{}</th>", ((_heading(name),) for name in names)),
         format_html_join(
             "",

@@ -4,6 +4,7 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.utils import timezone
 from typing_extensions import override
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
@@ -14,6 +15,7 @@ from tenants.admin.columns import ago, column, money
 from tenants.admin.rules import is_theirs
 from tenants.models import RaiseRequest
 from tenants.raises import decide
+from tenants.signin.places import wanted
 
 STATES = {"open": "warning", "approved": "success", "refused": "danger"}
 
@@ -55,7 +57,8 @@ class RaiseRequestAdmin(ReadOnlyAdmin):
             messages.error(request, str(error))
         else:
             messages.success(request, "Approved: it counts now." if approved else "Refused.")
-        return self.back_to(asked)
+        back = wanted(request)
+        return redirect(back) if back else self.back_to(asked)
 
     @override
     def get_actions_detail(self, request: HttpRequest, object_id: Any) -> list[Any]:

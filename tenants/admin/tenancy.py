@@ -9,6 +9,7 @@ from django.db.models import Count, QuerySet
 from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
+from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from typing_extensions import override
@@ -92,7 +93,7 @@ class TenantAdmin(Switchable):
                 )
             },
         ),
-        ("Safety", {"fields": ("runs", "guardrails")}),
+        ("Safety", {"fields": ("runs",)}),
     )
 
     @override
@@ -205,16 +206,35 @@ class MemberAdmin(ConsoleAdmin):
                 request,
                 member,
                 title=f"Invite {member.email}",
-                text="A link is made by which this person chooses a password and signs in.",
-                button="Make the link",
+                text="By a link this person chooses a password and signs in.",
+                button="Invite",
             )
+        seat = seat_of(request)
+        by_operator = seat is not None and seat.operator
         try:
+            if not by_operator:
+                invitations.check_may_mail(seat.role if seat else None, member, timezone.now())
             path = invitations.invite(member)
         except invitations.NotInvitedError as error:
             messages.error(request, str(error))
             return self.back_to(member)
         record(request, "invited", member)
         link = request.build_absolute_uri(path)
+        return (
+            self._shown(request, member, link)
+            if by_operator
+            else self._mailed(request, member, link)
+        )
+
+    def _mailed(self, request: HttpRequest, member: Member, link: str) -> HttpResponse:
+        """Send the link without showing it: who invites must not become who is invited."""
+        if invitations.mail(member, link):
+            messages.success(request, f"The invitation was mailed to {member.email}.")
+        else:
+            messages.error(request, "The mail server did not take the invitation: try again.")
+        return self.back_to(member)
+
+    def _shown(self, request: HttpRequest, member: Member, link: str) -> HttpResponse:
         context = self.page_context(request, member, f"Invitation of {member.email}")
         context |= {"link": link, "mailed": invitations.mail(member, link)}
         # No redirect: nothing has to remember the link.

@@ -12,8 +12,9 @@ from tenants.signin.urls import urlpatterns
 # Parts of pages, what only acts, and what only leads to another page.
 NO_PAGES = {
     *("logout", "search", "autocomplete", "jsi18n", "view_on_site"),
-    *("sign-out", "sign-in-elsewhere", "sign-in-sso", "sign-in-sso-callback", "sign-in-invitation"),
-    *("llm_gateway_runningnow_stop", "llm_gateway_provider_test_typed"),
+    *("sign-out", "sign-in-elsewhere", "sign-in-sso", "sign-in-sso-callback"),
+    *("sign-in-invitation", "sign-in-reset"),  # walked in `test_links`
+    *("llm_gateway_runningnow_stop", "llm_gateway_provider_test_typed", "money-advice-follow"),
 }
 _LEADS_ELSEWHERE = ("_history", "login")
 Row = Callable[[Any], Any]  # the key of some row of a model, None where there is none

@@ -80,7 +80,7 @@ def test_every_page_opens_and_shuts_nobody_out(
     assert found + kept_tab.troubles == []
 
 
-@pytest.mark.parametrize("address", ["/", SIGN_IN])
+@pytest.mark.parametrize("address", ["/", SIGN_IN, f"{SIGN_IN}forgotten/"])
 def test_what_a_stranger_sees_shuts_nobody_out(
     browser: Browser, site: GatewayProcess, address: str
 ) -> None:

@@ -169,6 +169,7 @@ def lock_trouble(fleet: Fleet) -> int:
     return sum(map(fleet.gateway.log.count, told))
 
 
+@pytest.mark.timed  # a process that stands still for a second says 503
 def test_a_hundred_hierarchies_are_kept_and_nobody_deadlocks(fleet: Fleet) -> None:
     before = lock_trouble(fleet)
     asked = asked_of_all(fleet, random.SystemRandom().randrange(2**32))

@@ -217,6 +217,29 @@ def routes_over(models: Sequence[str]) -> st.SearchStrategy[schema.Route]:
     )
 
 
+_of_guardrail = {
+    "action": st.sampled_from(["redact", "block", "flag"]),
+    "on": st.sampled_from(["request", "answer", "both"]),
+}
+guardrails = st.one_of(
+    st.builds(schema.Guardrail, kind=st.just("secrets"), **_of_guardrail),
+    st.builds(
+        schema.Guardrail,
+        name=names,
+        kind=st.just("pii"),
+        entities=st.sampled_from([(), ("card", "iban")]),
+        **_of_guardrail,
+    ),
+    st.builds(
+        schema.Guardrail,
+        name=names,
+        kind=st.just("words"),
+        words=st.just(("falcon", "blue falcon")),
+        **_of_guardrail,
+    ),
+)
+
+
 @st.composite
 def tenants(draw: st.DrawFn) -> schema.Tenant:
     of_tenant = draw(by_name(projects))
@@ -248,7 +271,7 @@ def tenants(draw: st.DrawFn) -> schema.Tenant:
         budgets=draw(by_name(budgets)),
         runs=draw(st.builds(schema.Runs, st.none() | money, maybe_count, maybe_count)),
         providers=draw(by_name(providers)),
-        guardrails=draw(st.lists(st.builds(schema.Guardrail, names), max_size=2).map(tuple)),
+        guardrails=draw(several(guardrails, lambda one: one.name or one.kind)),
         projects=of_tenant,
         members=draw(members),
         keys=draw(by_name(key)),
