@@ -14,7 +14,9 @@ class Reader:
     """One thread with one database connection that lives as long as it works."""
 
     def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="mobius-reader")
+        self._thread = ThreadPoolExecutor(
+            1, thread_name_prefix="mobius-reader", initializer=_leave_the_pool
+        )
 
     async def read(self, function: Callable[[], Result]) -> Result:
         """Run `function` in the thread, again if its connection was found broken.
@@ -27,6 +29,16 @@ class Reader:
     def close(self) -> None:
         self._thread.submit(connection.close)
         self._thread.shutdown(wait=True)
+
+
+def _leave_the_pool() -> None:
+    """Let this thread connect by itself: after a loss the pool waits for seconds between attempts.
+
+    Whoever brings a key that nobody has read yet is let in as soon as the database answers.
+    """
+    options = dict(connection.settings_dict["OPTIONS"])
+    if options.pop("pool", None):
+        connection.settings_dict = {**connection.settings_dict, "OPTIONS": options}
 
 
 def _guarded(function: Callable[[], Result]) -> Result:
