@@ -8,11 +8,14 @@ import os
 import socket
 import struct
 from collections import deque
+from typing import cast
 
 from typing_extensions import override
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame
+
+from llm_gateway.edge.joined import JoinedTransport
 
 # Bytes that bring nothing on: of a head, of chunk extensions, of trailers.
 LONGEST_BARREN = 64 * 1024
@@ -80,8 +83,9 @@ class HttpProtocol(HttpToolsProtocol):
 
     @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
         transport.set_write_buffer_limits(WRITE_BUFFER)
+        joined = JoinedTransport(self.loop, transport, WRITE_BUFFER)
+        super().connection_made(cast("asyncio.Transport", joined))
         self._patience = Patience(self.loop, transport)
         self.timeout_keep_alive_task = self.loop.call_later(
             self.timeout_keep_alive, self.timeout_keep_alive_handler
