@@ -16,6 +16,9 @@ from llm_gateway.errors import BusyError
 # that nobody minds.
 _BURST, _STANDING = 2.0, 0.5
 _STANDING_S = 0.1
+# One that is gone for no longer goes on: calls that began together end together and leave nobody
+# waiting just then, and after a stall of the machine the same callers are there again.
+_GONE_S = 1.0
 _SOON, _SOON_S = 0.5, 0.05
 _LATEST_COUNTS = 1 / 16
 
@@ -47,8 +50,7 @@ class Gate:
         self._queues: OrderedDict[int, deque[Turn]] = OrderedDict()  # the next to be served first
         self._waiting = 0
         self._shares: Counter[int] = Counter()  # running and waiting, by tenant
-        # The queue, on the loop's clock. One that is gone for a moment goes on: calls that began
-        # together end together, and leave nobody waiting just then.
+        # The queue, on the loop's clock.
         self._began, self._ended = 0.0, -math.inf
 
     @property
@@ -92,7 +94,7 @@ class Gate:
         return min(soon_done, max(1, int(_STANDING * self.limit)))
 
     def _stands(self, now: float) -> bool:
-        return self._waiting > 0 or now - self._ended < _STANDING_S
+        return self._waiting > 0 or now - self._ended < _GONE_S
 
     def _check_share(self, whose: int) -> None:
         """Let the tenant wait nevertheless where another has more running and waiting."""
