@@ -31,7 +31,7 @@ bench: $(VENV)/dev
 	$(BIN)/python -m tests.load.bench
 
 # How fast the console is over ten million rows of the request log, on PostgreSQL.
-bench-pages: $(VENV)/dev
+bench-pages: $(VENV)/dev chromium
 	$(BIN)/python -m tests.load.pages
 
 # Takes minutes: 90 days of traffic are written first.

@@ -12,6 +12,7 @@ from playwright.sync_api import Browser, StorageState
 from tests.browser import pages
 from tests.browser.audit import faults
 from tests.browser.conftest import opened
+from tests.browser.paint import first_paint_ms, sent_bytes
 from tests.browser.tab import Tab
 from tests.browser.town import give_past, give_present
 from tests.harness.books import Books
@@ -24,9 +25,6 @@ pytestmark = pytest.mark.timed
 HEAVIEST = ("/admin/", "/admin/llm_gateway/requestlog/", "/admin/llm_gateway/model/add/")
 LIGHT_BYTES = 600 * 1024  # with all that a page loads, as it is sent
 SOON_MS = 1_500 if "MOBIUS_TEST_STRICT" in os.environ else 15_000
-_PAINTED = "performance.getEntriesByName('first-contentful-paint')[0]"
-_SENT = """() => [...performance.getEntriesByType('navigation'),
-    ...performance.getEntriesByType('resource')].map(one => one.transferSize)"""
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +90,5 @@ def test_what_a_stranger_sees_shuts_nobody_out(
 @pytest.mark.parametrize("address", HEAVIEST)
 def test_a_page_is_light_and_soon_there(tab: Tab, address: str) -> None:
     tab.open(address)
-    tab.page.wait_for_function(f"() => {_PAINTED}")
-    sent: list[int] = tab.page.evaluate(_SENT)
-    assert sum(sent) < LIGHT_BYTES
-    assert tab.page.evaluate(f"() => {_PAINTED}.startTime") < SOON_MS
+    assert first_paint_ms(tab.page) < SOON_MS
+    assert sent_bytes(tab.page) < LIGHT_BYTES
