@@ -40,7 +40,7 @@ LAST_WORD = {
     "gemini": rb'"finishReason": ?"[^\n]*\n',
 }
 ADAPTERS = {"openai": "openai_chat", "anthropic": "anthropic_messages", "gemini": "gemini"}
-GOLDEN = {"openai": "odd_lines", "anthropic": "text_stream", "gemini": "text_stream"}
+GOLDEN = {"openai": "refusal_stream", "anthropic": "text_stream", "gemini": "text_stream"}
 HOWS: tuple[How, ...] = tuple(how for how in get_args(How) if how != "short_length")
 
 
