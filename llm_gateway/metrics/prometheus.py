@@ -40,6 +40,7 @@ class Sample(Struct, frozen=True, kw_only=True):
     limits_lost: int = 0
     recorder_waiting: int = 0
     recorder_dropped: int = 0
+    contents_left_out: int = 0
     cache_entries: int = 0
     cache_bytes: int = 0
     # What its cache of answers did, each with how often.
@@ -124,6 +125,7 @@ class Metrics:
         self._limits_lost.set(now.limits_lost)
         self._recorder_waiting.set(now.recorder_waiting)
         self._recorder_dropped.set(now.recorder_dropped)
+        self._contents_left_out.set(now.contents_left_out)
         self._cache_entries.set(now.cache_entries)
         self._cache_bytes.set(now.cache_bytes)
         for did, times in now.cache_did.items():
@@ -212,6 +214,9 @@ class Metrics:
         self._limits_lost = self._gauge("limits_lost", "Settles that may not have reached Redis")
         self._recorder_waiting = self._gauge("recorder_waiting", "Records not yet written")
         self._recorder_dropped = self._gauge("recorder_dropped", "Records that were not kept")
+        self._contents_left_out = self._gauge(
+            "recorder_contents_left_out", "Records kept without the contents their tenant keeps"
+        )
         self._cache_entries = self._gauge("cache_entries", "Answers in the caches' memory")
         self._cache_bytes = self._gauge("cache_bytes", "Bytes of answers in the caches' memory")
         self._cache_did = self._gauge(

@@ -193,6 +193,7 @@ class Runtime:
                     limits_lost=self.limits.book.lost,
                     recorder_waiting=self.recorder.waiting,
                     recorder_dropped=self.recorder.dropped,
+                    contents_left_out=self.recorder.left_out,
                     cache_entries=len(self.response_cache.memory),
                     cache_bytes=self.response_cache.memory.bytes,
                     cache_did=self.response_cache.did,

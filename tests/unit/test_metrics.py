@@ -109,13 +109,21 @@ DID = {"hits": 1, "stored": 2}
 
 def test_a_process_tells_of_itself(metrics: Metrics, registry: CollectorRegistry) -> None:
     metrics.sample(
-        Sample(in_flight=3, limits_away=True, recorder_dropped=5, cache_bytes=7, cache_did=DID)
+        Sample(
+            in_flight=3,
+            limits_away=True,
+            recorder_dropped=5,
+            contents_left_out=4,
+            cache_bytes=7,
+            cache_did=DID,
+        )
     )
     assert value(registry, "cache_bytes") == 7
     assert value(registry, "cache_did", did="stored") == 2
     assert value(registry, "requests_in_flight") == 3
     assert value(registry, "limits_away") == 1
     assert value(registry, "recorder_dropped") == 5
+    assert value(registry, "recorder_contents_left_out") == 4
 
 
 def test_each_attempt_tells_how_long_the_ledger_took_and_what_was_wrong(
