@@ -13,7 +13,7 @@ from typing import Any
 from tests.harness.canary import canary, master_key
 from tests.harness.database import Databases, Migrate
 from tests.harness.nursery import KEPT, READ_EARLY, nursery
-from tests.harness.processes import Process, command_line, free_port, unused
+from tests.harness.processes import Process, free_port, unused, was_spawned
 
 READY = "Mobius is ready on "
 START_LIMIT_S = 60
@@ -88,7 +88,7 @@ class GatewayProcess:
         assert self.process is not None
         if not self._spawning:
             return [self.process.pid]
-        return [pid for pid in self.process.children if "spawn_main" in command_line(pid)]
+        return [pid for pid in self.process.children if was_spawned(pid)]
 
     # --- commands
 
@@ -110,10 +110,13 @@ class GatewayProcess:
 
     # --- the server
 
-    def serve(self, workers: int = 1, *, mutant: str = "", **variables: str) -> "GatewayProcess":
+    def serve(
+        self, workers: int = 1, *, mutant: str = "", forked: bool = True, **variables: str
+    ) -> "GatewayProcess":
         """Start on the same port as ever and return once it says that it is ready.
 
-        `mutant` is a guard to do without, see `tests.harness.mutants`.
+        `mutant` is a guard to do without, see `tests.harness.mutants`; one that is not `forked`
+        starts as an operator's does, which takes seconds.
         """
         command = ["-m", "tests.harness.mutants", mutant] if mutant else ["manage.py"]
         command = [sys.executable, *command, "serve", "--host", "127.0.0.1"]
@@ -121,8 +124,8 @@ class GatewayProcess:
         self._spawning = workers > 1
         stem = unused(self.output, "serve")
         variables = self.environment | variables
-        forked = not self._spawning and not READ_EARLY & variables.keys()
-        self.process = Process(command, stem, variables, forked=forked)
+        forked = forked and not READ_EARLY & variables.keys()
+        self.process = Process(command, stem, variables, forked=forked, spawning=self._spawning)
         self.process.wait_for_line(READY, START_LIMIT_S)
         return self
 

@@ -2,10 +2,11 @@
 
 An interpreter spends most of a short command on imports: two seconds of it, some thousand times in
 a whole run of the tests. What is forked here has read neither settings nor environment, and goes
-on as `python manage.py …` or `python -m …` would from there. Who starts others by its own command
-line, or is given what was read early, is started in the ordinary way.
+on as `python manage.py …` or `python -m …` would from there; so does what it spawns. Who is given
+what was read early is started in the ordinary way.
 """
 
+import atexit
 import gc
 import json
 import os
@@ -16,11 +17,15 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
-from typing import IO
+from typing import IO, NoReturn
+
+from tests.harness.fostering import LONGEST_REQUEST, set_aside
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -38,7 +43,6 @@ PRELOADED = (
 )
 # The environment that programs start from; what is read before the first line of Python is here.
 KEPT = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR") if name in os.environ}
-LONGEST_REQUEST = 1 << 18
 # What begins a report: the process id; then, once it has ended, the exit code.
 NUMBER = struct.Struct("i")
 
@@ -101,15 +105,19 @@ class Nursery:
         *,
         stdout: IO[bytes] | int,
         stderr: IO[bytes],
+        spawning: bool = False,
     ) -> Child:
-        """Start `python *arguments` in the project, in a group of its own."""
+        """Start `python *arguments` in the project, in a group of its own.
+
+        `spawning` others, it finds them forked as well.
+        """
         said: IO[bytes] | None = None
         if stdout == subprocess.PIPE:
             mine, stdout = os.pipe()
             said = os.fdopen(mine, "rb")
         out = stdout if isinstance(stdout, int) else stdout.fileno()
         report, theirs = os.pipe()
-        request = json.dumps([list(arguments), dict(environment)]).encode()
+        request = json.dumps([list(arguments), dict(environment), spawning]).encode()
         socket.send_fds(self._socket, [request], [out, stderr.fileno(), theirs])
         os.close(theirs)
         if said is not None:
@@ -134,9 +142,9 @@ def nursery() -> Nursery:
 class Birth(Exception):  # noqa: N818 - it carries a child out of the parent's frames
     """This process is the child now, and is to run the arguments."""
 
-    def __init__(self, arguments: list[str]) -> None:
+    def __init__(self, arguments: list[str], *, spawning: bool) -> None:
         super().__init__()
-        self.arguments = arguments
+        self.arguments, self.spawning = arguments, spawning
 
 
 def serve(asked: socket.socket) -> None:
@@ -157,7 +165,7 @@ def serve(asked: socket.socket) -> None:
             if pid == 0:
                 selector.close()
                 asked.detach()
-                raise Birth(_become(request, out, err))
+                raise _become(request, out, err)
             os.close(out)
             os.close(err)
             os.write(report, NUMBER.pack(pid))
@@ -167,16 +175,13 @@ def serve(asked: socket.socket) -> None:
 def _report_end(watched: int, pid: int, report: int) -> None:
     _, status = os.waitpid(pid, 0)
     os.close(watched)
-    try:
+    with suppress(BrokenPipeError):  # nobody waits for it any more
         os.write(report, NUMBER.pack(os.waitstatus_to_exitcode(status)))
-    except BrokenPipeError:  # nobody waits for it any more
-        pass
-    finally:
-        os.close(report)
+    os.close(report)
 
 
-def _become(request: bytes, out: int, err: int) -> list[str]:
-    arguments, environment = json.loads(request)
+def _become(request: bytes, out: int, err: int) -> Birth:
+    arguments, environment, spawning = json.loads(request)
     os.setsid()
     os.dup2(out, 1)
     os.dup2(err, 2)
@@ -184,7 +189,7 @@ def _become(request: bytes, out: int, err: int) -> list[str]:
     os.environ.clear()
     os.environ.update(environment)
     time.tzset()
-    return list(arguments)
+    return Birth(arguments, spawning=spawning)
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -192,25 +197,49 @@ def run(arguments: Sequence[str]) -> None:
     if arguments[0] == "-m":
         sys.argv = list(arguments[1:])
         runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
+    elif arguments[0] == "-c":
+        sys.argv = ["-c", *arguments[2:]]
+        exec(arguments[1], {"__name__": "__main__"})  # noqa: S102 - what multiprocessing runs
     else:
         sys.argv = list(arguments)
         runpy.run_path(arguments[0], run_name="__main__")
 
 
+def end(code: object) -> NoReturn:
+    """End as an interpreter does, but for taking all apart: that takes longer than most commands.
+
+    `code` is what was given to `sys.exit`.
+    """
+    if code is not None and not isinstance(code, int):
+        sys.stderr.write(f"{code}\n")
+        code = 1
+    # As multiprocessing ends those that it forks.
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    for said in (sys.stdout, sys.stderr):
+        with suppress(ValueError):  # the program may have closed it
+            said.flush()
+    os._exit(code or 0)
+
+
 def main() -> None:
     for name in PRELOADED:
         import_module(name)
-    # Whoever is forked looks through none of this for garbage, which would copy it page by page:
-    # the end of a program alone took a third of a second.
+    # Whoever is forked looks through none of this for garbage, which would copy it page by page.
     gc.freeze()
     asked = socket.socket(fileno=int(sys.argv[1]))
     try:
         serve(asked)
     except Birth as birth:
-        arguments = birth.arguments
+        program = birth
     else:
         return
-    run(arguments)
+    spawned = set_aside() if program.spawning else []
+    try:
+        run(spawned or program.arguments)
+    except SystemExit as told:
+        end(told.code)
+    end(0)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from tests.harness.fostering import NAME
 from tests.harness.nursery import Child, nursery
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -25,6 +26,15 @@ def command_line(pid: int) -> str:
     with suppress(FileNotFoundError, ProcessLookupError):
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
     return ""
+
+
+def was_spawned(pid: int) -> bool:
+    """Say whether it lives, and is what `multiprocessing` was told to run, not what that needs."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        called = command_line(pid)
+        name = Path(f"/proc/{pid}/comm").read_text().strip()
+        return bool(called) and (NAME in called or name == NAME)
+    return False
 
 
 def memory_bytes(pid: int) -> int:
@@ -56,7 +66,8 @@ class Process:
     """A process in a group of its own; `stem` names its output files, `.out` and `.err`.
 
     `user` runs it instead of ours, which root alone may ask for. One that is `forked` is a program
-    of ours, and starts without importing what all of them import.
+    of ours, and starts without importing what all of them import; one that is `spawning` others
+    says so.
     """
 
     def __init__(
@@ -67,6 +78,7 @@ class Process:
         *,
         user: str | None = None,
         forked: bool = False,
+        spawning: bool = False,
     ) -> None:
         self.out, self.err = stem.with_suffix(".out"), stem.with_suffix(".err")
         self._process: subprocess.Popen[bytes] | Child
@@ -74,7 +86,11 @@ class Process:
             if forked:
                 _, *arguments = command
                 self._process = nursery().start(
-                    arguments, environment, stdout=subprocess.PIPE, stderr=err
+                    arguments,
+                    environment,
+                    stdout=subprocess.PIPE,
+                    stderr=err,
+                    spawning=spawning,
                 )
             else:
                 self._process = subprocess.Popen(  # noqa: S603 - our own command

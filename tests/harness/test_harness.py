@@ -105,6 +105,52 @@ def test_a_process_that_dies_unready_shows_its_log(said: Callable[[str], Process
         said("import sys; sys.exit('no such option')").wait_for_line("ready", 10)
 
 
+def test_threads_and_what_is_to_be_done_at_the_end_are_waited_for(
+    said: Callable[[str], Process],
+) -> None:
+    process = said(
+        "import atexit, sys, threading, time\n"
+        "atexit.register(print, 'at the end')\n"
+        "threading.Timer(0.2, print, ['by a thread']).start()\n"
+        "sys.exit(3)"
+    )
+    assert process.wait(10) == 3
+    assert process.log == "by a thread\nat the end\n\n"
+
+
+SPAWNING = """
+import multiprocessing, os, sys
+from django.conf import settings
+
+def tell(pipe):
+    pipe.send((os.getppid(), os.environ["LATER"], settings.configured, sys.argv[1:]))
+    sys.exit(7)
+
+if __name__ == "__main__":
+    settings.configure()
+    os.environ["LATER"] = "was set"
+    spawn = multiprocessing.get_context("spawn")
+    heard, pipe = spawn.Pipe(duplex=False)
+    child = spawn.Process(target=tell, args=(pipe,))
+    child.start()
+    parent, *told = heard.recv()
+    child.join()
+    print("told", parent == os.getpid(), told, child.exitcode)
+"""
+
+
+@pytest.mark.parametrize("forked", [False, True], ids=["started", "forked"])
+def test_what_is_spawned_is_the_programs_own_and_has_read_nothing_yet(
+    tmp_path: Path, forked: bool
+) -> None:
+    path = tmp_path / "program.py"
+    path.write_text(SPAWNING)
+    command = [sys.executable, str(path), "--now"]
+    process = Process(command, tmp_path / "said", {}, forked=forked, spawning=True)
+    assert process.wait(30) == 0
+    assert process.log == "told True ['was set', False, ['--now']] 7\n\n"
+
+
 def test_killing_takes_the_whole_group(said: Callable[[str], Process]) -> None:
     process = said(
         "import subprocess, sys\n"

@@ -54,7 +54,7 @@ def workers(gateway: GatewayProcess, orphan: str, mutant: str = "") -> Iterator[
         for port in (free_port(), free_port()):
             command = [sys.executable, "-m", "uvicorn", "tests.harness.short_lease:application"]
             command += ["--port", str(port), "--lifespan", "on", "--log-level", "warning"]
-            process = Process(command, unused(gateway.output, "worker"), variables)
+            process = Process(command, unused(gateway.output, "worker"), variables, forked=True)
             found.append(Worker(process, f"http://127.0.0.1:{port}"))
         for each in found:
             until_ready(each)

@@ -174,7 +174,7 @@ def test_a_deploy_cuts_nobody(
         books = configure(
             gateway, upstream_process, drain_seconds=DRAIN_S, pre_stop_seconds=PRE_STOP_S
         )
-        gateway.serve(workers=WORKERS)
+        gateway.serve(workers=WORKERS, forked=False)  # what is replaced starts from nothing
         books.until_serving()
         heard = deployed(
             gateway, streams=STREAMS, sockets=SOCKETS, speaking=SPEAKING, per_s=PER_SECOND
