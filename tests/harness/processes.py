@@ -1,6 +1,7 @@
 """Run a process whose output goes to files, and wait for what it says instead of for a while."""
 
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -13,12 +14,18 @@ from tests.harness.fostering import NAME
 from tests.harness.nursery import Child, nursery
 
 PROJECT = Path(__file__).resolve().parents[2]
+_PORTS = range(10_000, 32_000)  # the system deals out those from 32768 on
 
 
 def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    """Return a port that nobody has: of those that no outgoing connection is given either.
+
+    Of the system's own choice it might be somebody's before who asked for it listens there.
+    """
+    while True:
+        with suppress(OSError), socket.socket() as listener:
+            listener.bind(("127.0.0.1", _PORTS[secrets.randbelow(len(_PORTS))]))
+            return int(listener.getsockname()[1])
 
 
 def command_line(pid: int) -> str:
