@@ -163,7 +163,7 @@ def check_kept(books: Books, values: Sequence[str | int | None]) -> None:
 
 @pytest.fixture
 def console(client: Client) -> Client:
-    client.force_login(User.objects.create_superuser("operator", password="not-used"))
+    client.force_login(User.objects.create_superuser("operator"))
     return client
 
 

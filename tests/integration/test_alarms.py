@@ -90,7 +90,7 @@ def test_what_cannot_be_right_is_counted_logged_and_kept(
 @pytest.fixture
 def console(client: Client, transactional_db: None) -> Client:
     del transactional_db
-    client.force_login(User.objects.create_superuser("operator", password="not-used"))
+    client.force_login(User.objects.create_superuser("operator"))
     return client
 
 

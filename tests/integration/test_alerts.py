@@ -168,7 +168,7 @@ def test_a_raise_is_in_force_on_the_next_request(
 @pytest.fixture
 def console(client: Client, db: None) -> Client:
     del db
-    client.force_login(User.objects.create_superuser("operator", password="not-used"))
+    client.force_login(User.objects.create_superuser("operator"))
     return client
 
 

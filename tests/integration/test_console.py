@@ -64,7 +64,7 @@ WRITTEN_BY_THE_GATEWAY = (
 
 @pytest.fixture
 def console(client: Client) -> Client:
-    operator = User.objects.create_superuser("operator", password="not-used")
+    operator = User.objects.create_superuser("operator")
     client.force_login(operator)
     return client
 
@@ -691,7 +691,7 @@ def test_the_landing_page_counts_for_operators_only(client: Client) -> None:
     stranger = client.get("/").content.decode()
     assert "/v1/chat/completions" in stranger
     assert "requests logged" not in stranger
-    client.force_login(User.objects.create_superuser("operator", password="not-used"))
+    client.force_login(User.objects.create_superuser("operator"))
     assert "requests logged" in client.get("/").content.decode()
 
 

@@ -21,7 +21,7 @@ NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 
 @pytest.fixture
 def console(client: Client) -> Client:
-    client.force_login(User.objects.create_superuser("operator", password="not-used"))
+    client.force_login(User.objects.create_superuser("operator"))
     return client
 
 

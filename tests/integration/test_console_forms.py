@@ -34,7 +34,7 @@ def console(client: Client) -> Client:
     """Return an operator's console over one of everything that a form can hold."""
     apply(demo_town(), folder=Path.cwd(), actor="demo")
     AlertSink.objects.create(name="pager", kind="webhook", address="https://hooks.test")
-    client.force_login(User.objects.create_superuser("operator", password="not-used"))
+    client.force_login(User.objects.create_superuser("operator"))
     User.objects.create_user("clerk", email="clerk@example.test")
     Group.objects.create(name="readers")
     return client

@@ -20,7 +20,7 @@ XSS = "<img src=x onerror=alert(1)>"
 
 @pytest.fixture
 def console(client: Client) -> Client:
-    client.force_login(User.objects.create_superuser("operator", password="not-used"))
+    client.force_login(User.objects.create_superuser("operator"))
     return client
 
 
@@ -102,7 +102,7 @@ def test_secrets_that_had_to_be_made_anew_are_shown_once(console: Client) -> Non
 
 
 def test_it_is_for_operators_alone(client: Client, first: ConfigurationState) -> None:
-    client.force_login(User.objects.create_user("person", password="not-used", is_staff=True))
+    client.force_login(User.objects.create_user("person", is_staff=True))
     for address in (LIST, plan_page(first)):
         assert client.get(address).status_code == 302
     assert client.post(plan_page(first), {"version": "1"}).status_code == 302

@@ -15,7 +15,7 @@ LIST = "/admin/llm_gateway/invoiceline/"
 
 @pytest.fixture
 def console(client: Client) -> Client:
-    client.force_login(User.objects.create_superuser("operator", password="not-used"))
+    client.force_login(User.objects.create_superuser("operator"))
     return client
 
 

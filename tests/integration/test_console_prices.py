@@ -17,7 +17,7 @@ NEW = {"valid_from": "2026-01-01", "input": "1.00", "output": "2.00"}
 
 @pytest.fixture
 def console(client: Client) -> Client:
-    client.force_login(User.objects.create_superuser("operator", password="not-used"))
+    client.force_login(User.objects.create_superuser("operator"))
     return client
 
 

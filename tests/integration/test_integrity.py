@@ -69,7 +69,7 @@ def test_the_check_of_a_served_installation_finds_both_books_equal(
 def console(client: Client, transactional_db: None) -> Client:
     # A check reads in a snapshot of its own and cannot be part of a test's transaction.
     del transactional_db
-    client.force_login(User.objects.create_superuser("operator", password="not-used"))
+    client.force_login(User.objects.create_superuser("operator"))
     return client
 
 
