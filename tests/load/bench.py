@@ -3,7 +3,8 @@
 The server has one core, the load and the mock provider the other; PostgreSQL and Redis are local.
 The machine is noisy: CPU per request and ratios are what to compare. Seconds per figure and
 repeats: BENCH_SECONDS (10) and BENCH_REPEATS (3). `--json FILE` keeps the figures as well;
-`--only cache` takes that group of figures alone.
+`--only cache` takes that group of figures alone. What takes a fifth more CPU than was recorded, as
+a multiple of what the pass-through takes, is told; `--record` writes down what it takes now.
 """
 
 import argparse
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import uvloop
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from tests.harness.database import PostgresDatabases
 from tests.harness.gateway import GatewayProcess, installed, migrate_into
@@ -41,8 +42,8 @@ CACHED_KEY = f"{KEY}-cached"
 # and again, where the median waits for 32 others to be admitted.
 SLOW_STREAMS = (("begun at different times", SLOW_WORDS * SLOW_S, 5), ("begun at once", 0.0, None))
 TICK = os.sysconf("SC_CLK_TCK")
-BASELINE = Path(__file__).with_name("baseline.json")
-REGRESSION = 1.2
+RECORDED = Path(__file__).with_name("recorded.json")
+MORE = 0.2
 
 
 class Row(Struct):
@@ -52,6 +53,7 @@ class Row(Struct):
     value: str
     bar: str
     met: bool | None = None
+    times_thin: float | None = None  # CPU, as a multiple of the pass-through's
 
 
 def configuration(upstream: int) -> dict[str, Any]:
@@ -272,10 +274,11 @@ def cache(bench: Bench) -> list[Row]:
     say("answers given again")
     alone = measure(closed(bench.port, hit, 1), bench.pid)
     crowd = measure(closed(bench.port, hit, 64), bench.pid)
+    base = measure(closed(bench.thin_port, request("json"), 64), bench.thin_pid)
     return [
         row("exact cache hit, p50, 1 connection", alone.p50_ms, "ms", 1),
         row("exact cache hits/s, 64 connections", crowd.per_second, "", 3_000, least=True),
-        Row("CPU a hit", f"{crowd.cpu_us:.0f} us", ""),
+        beside("CPU a hit", crowd.cpu_us, base.cpu_us, "us"),
     ]
 
 
@@ -319,7 +322,8 @@ def _whole_rows(connections: int, ours: Measured, base: Measured) -> list[Row]:
         rows.append(row("latency added, p50", ours.p50_ms - base.p50_ms, "ms", 2.5))
         rows.append(row("latency added, p99", ours.p99_ms - base.p99_ms, "ms", 10))
     if connections == 64:
-        rows.append(row("CPU a request", ours.cpu_us, f"us (thin {base.cpu_us:.0f})", 600))
+        cpu = row("CPU a request", ours.cpu_us, f"us (thin {base.cpu_us:.0f})", 600)
+        rows.append(structs.replace(cpu, times_thin=ours.cpu_us / base.cpu_us))
         rows.append(Row("spread of the repeats", f"{ours.spread:.0%}", ""))
     if ours.failed:
         rows.append(Row("FAILED REQUESTS", str(ours.failed), "0", met=False))
@@ -336,7 +340,20 @@ def row(
 
 
 def beside(figure: str, ours: float, base: float, unit: str) -> Row:
-    return Row(figure, f"{ours:.1f} {unit} (thin {base:.1f})", "")
+    return Row(figure, f"{ours:.1f} {unit} (thin {base:.1f})", "", times_thin=ours / base)
+
+
+def against(recorded: Mapping[str, float], rows: Sequence[Row]) -> list[Row]:
+    """Return how much more CPU each figure takes than was recorded, for those that were."""
+    changes = {
+        one.figure: one.times_thin / recorded[one.figure] - 1
+        for one in rows
+        if one.times_thin is not None and one.figure in recorded
+    }
+    return [
+        Row(f"{figure}, against what was recorded", f"{more:+.0%}", f"≤ {MORE:+.0%}", more <= MORE)
+        for figure, more in changes.items()
+    ]
 
 
 # --- the run ------------------------------------------------------------------------------------
@@ -418,9 +435,16 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--json", type=Path)
     parser.add_argument("--only", nargs="+", choices=GROUPS, default=list(GROUPS))
+    parser.add_argument("--record", action="store_true")
     options = parser.parse_args()
+    recorded = json.loads(RECORDED.read_bytes())
     with tempfile.TemporaryDirectory(prefix="mobius-bench-") as folder:
         rows = run(Path(folder), options.only)
+    if options.record:
+        now = {r.figure: round(r.times_thin, 2) for r in rows if r.times_thin is not None}
+        RECORDED.write_text(json.dumps(recorded | now, indent=1) + "\n")
+    else:
+        rows += against(recorded, rows)
     sys.stdout.write(table(rows) + "\n")
     if options.json:
         figures = [{"figure": r.figure, "value": r.value, "bar": r.bar, "met": r.met} for r in rows]
