@@ -200,6 +200,18 @@ def _shorten_log() -> None:
     Recorder.__init__.__kwdefaults__ = {"capacity": SHORT_LOG}
 
 
+SHORT_LEASE_S = 6.0  # longer than a start takes
+
+
+def _shorten_lease() -> None:
+    """Take whoever is silent so long for dead: no guard less, only sooner."""
+    django.setup()
+    from tenants.money.from_settings import make_ledger  # noqa: PLC0415 - needs Django
+
+    _, *others = make_ledger.__defaults__ or ()
+    make_ledger.__defaults__ = (SHORT_LEASE_S, *others)
+
+
 def _no(*_: object) -> bool:
     return False
 
@@ -313,6 +325,7 @@ LATE: Mapping[str, Callable[[], None]] = {
     "credulous": _believe,
     "deaf": _deafen,
     "everyone_probes": _let_everyone_probe,
+    "short_lease": _shorten_lease,
     "short_log": _shorten_log,
     "unhurried": _take_time,
     "overheard": _overhear,

@@ -206,7 +206,7 @@ def test_the_native_doors_replay_too(gateway: GatewayProcess, upstream: Upstream
 def test_after_a_kill_only_what_has_no_entry_runs_anew(
     gateway: GatewayProcess, upstream: Upstream
 ) -> None:
-    books = serve(gateway, upstream)
+    books = serve(gateway, upstream, mutant="short_lease")
     done = ask(gateway, "after the entry".replace(" ", "-"), stream=True)
     upstream.script("alpha", gated("never", 1), words(2))
     with ThreadPoolExecutor(1) as thread:
@@ -214,13 +214,13 @@ def test_after_a_kill_only_what_has_no_entry_runs_anew(
         upstream.wait_seen(2)
         gateway.kill9()
         asked.result()
-    gateway.serve()
+    gateway.serve(mutant="short_lease")
     same(done, ask(gateway, "after-the-entry", stream=True))
     told = ask(gateway, "before-the-entry", stream=True)
     assert told.code == "idempotency_in_progress"  # nobody knows yet that its process is gone
     until = time.monotonic() + EXPIRY_LIMIT_S
     while told.status == 409 and time.monotonic() < until:
-        time.sleep(1)
+        time.sleep(0.2)
         told = ask(gateway, "before-the-entry", stream=True)
     assert (told.status, told.clean, replayed(told)) == (200, True, False)
     assert Counter(entry["outcome"] for entry in books.until_settled(3, 20)) == {
