@@ -138,10 +138,12 @@ def rush_in(
     *,
     held: bool = False,
     meanwhile: Callable[[], object] = lambda: None,
+    patience: int = PATIENCE,
 ) -> Rushed:
     """Send all 256 at once; `held`: nobody is answered before all of them were admitted or not.
 
-    `meanwhile` is done when the first are on their way.
+    `meanwhile` is done when the first are on their way. Who is told that the ledger is busy asks
+    again as often as `patience` says.
     """
     prepared(upstream)
     asks = rush.asks(content=f"count, please [[script:{HELD}]]" if held else "count, please")
@@ -152,13 +154,13 @@ def rush_in(
             until(lambda: sum(each.done() for each in told) + len(upstream.calls) >= ASKED, 30)
             upstream.open_gate(HELD)
         heard = [each.result() for each in told]
-    heard = [told_in_the_end(gateway.url, each) for each in heard]
+    heard = [told_in_the_end(gateway.url, each, patience) for each in heard]
     return Rushed(heard, upstream.bill())
 
 
-def told_in_the_end(url: str, heard: Heard) -> Heard:
+def told_in_the_end(url: str, heard: Heard, patience: int = PATIENCE) -> Heard:
     """Ask again where a machine was too busy to write in time: nothing was spent then."""
-    for _ in range(PATIENCE):
+    for _ in range(patience):
         if heard.told is None or heard.told.code != "ledger_unavailable":
             break
         heard = heard.ask.send(url)
