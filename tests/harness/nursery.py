@@ -31,11 +31,12 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 # Nothing of these looks at Django's settings when it is imported, or at the environment but for:
 READ_EARLY = frozenset({"SSL_CERT_FILE", "SSL_CERT_DIR"})  # aiohttp, for whom it trusts
+# prometheus_client is none of them: it decides when it is imported whether workers count together.
 PRELOADED = (
     *("django.contrib.postgres.fields", "django.core.management.base", "django.forms"),
     *("django.test.signals", "django.views.generic"),
     *("aiohttp", "cryptography.fernet", "cryptography.x509", "django_stubs_ext", "httpx2"),
-    *("jsonschema_rs", "jwt", "opentelemetry.trace", "prometheus_client", "psycopg_pool"),
+    *("jsonschema_rs", "jwt", "opentelemetry.trace", "psycopg_pool"),
     *("redis.asyncio", "requests", "segno", "structlog", "twisted.internet.defer"),
     *("uritemplate", "uvicorn.main", "uvloop", "yaml"),
     *("llm_gateway.adapters", "llm_gateway.pricing", "llm_gateway.providers.egress"),

@@ -16,6 +16,7 @@ from tests.harness.config import API_KEY, budget, configuration, key, model, ten
 from tests.harness.database import SqliteDatabases
 from tests.harness.dialects import ANTHROPIC, Told, fetch
 from tests.harness.gateway import GatewayProcess, installed
+from tests.harness.together import until
 from tests.upstream.batching import FAILS
 from tests.upstream.client import Upstream
 from tests.upstream.scripts import failing
@@ -104,8 +105,9 @@ def test_a_batch_is_charged_its_bound_and_then_what_it_used(
     _, correction = Books(batching).entries(request_id)
     assert (correction["kind"], bool(correction["estimated"])) == ("correction", False)
     assert charged(batching, request_id) == 2 * REAL
+    # The log is written behind the ledger.
+    until(lambda: logged(batching, request_id)["cost_usd"] == f"0.{2 * REAL:09d}", SETTLED_S)
     row = logged(batching, request_id)
-    assert row["cost_usd"] == f"0.{2 * REAL:09d}"
     assert (row["endpoint"], row["model"]) == ("/v1/messages/batches", "batched")
     assert sdk.retrieve(batch_id).id == batch_id  # again: nothing is charged twice
     assert charged(batching, request_id) == 2 * REAL
